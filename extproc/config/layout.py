@@ -1,0 +1,56 @@
+"""Where things lie below the data folder. Paths only: nothing here touches the disk.
+
+.sluice/                 0700
+  envoy/bootstrap.json   what Envoy is started with
+  envoy/xds/<type>/      one folder a type, so that a rename re-reads only that type
+  envoy/access.log
+  metrics/               counters that outlive a worker, shared by mmap
+  run/                   unix sockets (elsewhere when the path would be too long)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOCKET_PATH_MAX = 107
+"""bytes in a unix socket's path, `sockaddr_un` of Linux less its final NUL"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`run` is where sockets live; the supervisor chooses it, short enough for SOCKET_PATH_MAX."""
+
+    data: Path
+    run: Path
+
+    @property
+    def envoy(self) -> Path:
+        return self.data / "envoy"
+
+    @property
+    def bootstrap(self) -> Path:
+        return self.envoy / "bootstrap.json"
+
+    def xds(self, kind: str) -> Path:
+        """The folder of one xDS type: lds, cds, rds, ecds, eds."""
+        return self.envoy / "xds" / kind
+
+    @property
+    def access_log(self) -> Path:
+        return self.envoy / "access.log"
+
+    @property
+    def metrics(self) -> Path:
+        return self.data / "metrics"
+
+    @property
+    def envoy_admin_socket(self) -> Path:
+        return self.run / "envoy.sock"
+
+    def worker_socket(self, number: int, generation: int) -> Path:
+        """A new generation never reuses a path: a server unlinks its own when it stops."""
+        return self.run / f"w{number}-{generation}.sock"
+
+    def admin_socket(self, generation: int) -> Path:
+        return self.run / f"admin-{generation}.sock"

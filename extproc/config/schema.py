@@ -1,0 +1,171 @@
+"""The frozen settings: what `sluice.yaml` means once it has been read.
+
+`load.py` makes these from YAML, the environment and the defaults here. Nothing
+in this file reads anything. Every field's docstring-comment is the reference
+that `sluice schema` turns into JSON Schema descriptions.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+
+class Secret:
+    """A string that never shows itself: not in a repr, a log, an error or a traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself. Call it where it is used, and keep no copy."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class SecurityLevel(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class KeyRole(StrEnum):
+    CALLER = "caller"
+    ADMIN = "admin"
+
+
+class LogFormat(StrEnum):
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class ServerTls(Struct, frozen=True, kw_only=True):
+    """Files of the certificate that clients see."""
+
+    cert: Path
+    key: Path
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 5055
+    tls: ServerTls | None = None
+
+
+class ProviderTls(Struct, frozen=True, kw_only=True):
+    """How we verify a provider, and prove ourselves to it. `ca` None: the system's roots."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    sni: str | None = None
+
+
+class Provider(Struct, frozen=True, kw_only=True):
+    """One provider of models.
+
+    `models` are the names it serves (`*` at the end is a wildcard), `model` the
+    one it answers with when none is asked for. `unavailable` says why it cannot
+    be used (an unset variable, a dialect that is not built in), or is None.
+    `proxy` is `host:port` of an HTTP proxy that CONNECTs for us.
+    """
+
+    name: str
+    dialect: str
+    endpoint: str
+    api_key: Secret | None = None
+    model: str | None = None
+    models: tuple[str, ...] = ()
+    timeout: float = 60.0
+    security_level: SecurityLevel = SecurityLevel.MEDIUM
+    cost_per_token: float | None = None
+    tls: ProviderTls | None = None
+    proxy: str | None = None
+    unavailable: str | None = None
+
+
+class TargetRef(Struct, frozen=True, kw_only=True):
+    provider: str
+    model: str
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A key that callers present. Exactly one of `key` and `hash` is set."""
+
+    name: str
+    key: Secret | None = None
+    hash: str | None = None
+    role: KeyRole = KeyRole.CALLER
+    models: tuple[str, ...] = ("*",)
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds on everything that a stranger can make grow. Sizes in bytes, times in seconds."""
+
+    body: int = 32 * 1024 * 1024
+    """largest request body, and largest whole reply"""
+    header_bytes: int = 60 * 1024
+    header_count: int = 100
+    connections: int = 10_000
+    in_flight_bytes: int = 512 * 1024 * 1024
+    """bodies held by one worker at a time; above it, 503"""
+    request_timeout: float = 60.0
+    """for a client to send its whole request"""
+    idle_timeout: float = 300.0
+    """silence after which a stream is reset"""
+    stage_timeout: float = 10.0
+    """for a worker to answer one message"""
+    drain_timeout: float = 30.0
+    """for running exchanges to finish after SIGTERM"""
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    level: LogLevel = LogLevel.INFO
+    format: LogFormat = LogFormat.AUTO
+    access: bool = True
+    """Envoy's own access log, in the data folder"""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The whole configuration. `inactive` names blocks that are valid but have no effect yet."""
+
+    server: Server = Server()
+    workers: int = 0
+    """worker processes; 0 = one for each core"""
+    data: Path = Path(".sluice")
+    providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
+    models: dict[str, tuple[TargetRef, ...]] = field(
+        default_factory=dict[str, tuple[TargetRef, ...]]
+    )
+    keys: tuple[Key, ...] = ()
+    limits: Limits = Limits()
+    log: Log = Log()
+    blocks: dict[str, object] = field(default_factory=dict[str, object])
+    """validated, raw blocks by name (`rate_limiting`, `security`, `cache`, `metrics`, later each stage's)"""
+    inactive: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+    """where it came from, for people"""

@@ -1,0 +1,115 @@
+"""What Envoy tells an exchange and what an exchange answers, without any protobuf.
+
+One HTTP exchange is a dialogue: `RequestHead`, `RequestBody`, `ResponseHead`,
+`ResponseBody`+. Every message gets exactly one answer, `Continue` or `Reply`;
+after a `Reply` there is nothing more. `wire/translate.py` turns these into the
+external processing protocol and back; the exchange itself never sees gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from extproc.model.call import CallId
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The client's headers, pseudo-headers (`:path`, ...) among them.
+
+    `call_id` and `peer` come from Envoy alone: `peer` is the address of whoever
+    opened the connection. `end` means that no body follows.
+    """
+
+    call_id: CallId
+    peer: str
+    headers: Mapping[str, str]
+    end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """The whole body of the request."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """The reply's headers. `details` is `via_upstream` when a provider answered.
+
+    Anything else is Envoy's own reason for answering in its place; `cluster`
+    is the one that was tried last.
+    """
+
+    headers: Mapping[str, str]
+    end: bool
+    cluster: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBody:
+    """The whole body, or a piece of a stream; `end` marks the last.
+
+    In mode WHOLE a body without `end` is one that outgrew Envoy's buffer.
+    """
+
+    body: bytes
+    end: bool
+
+
+Incoming: TypeAlias = RequestHead | RequestBody | ResponseHead | ResponseBody
+
+
+class Mode(Enum):
+    """How Envoy shall send what comes next: headers only, the whole body, or piece by piece."""
+
+    BODY = "body"
+    HEAD_ONLY = "head_only"
+    WHOLE = "whole"
+    BOUNDED = "bounded"
+    PIECES = "pieces"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the request goes: the ordered clusters, one a group, and what the log shall know."""
+
+    clusters: tuple[str, ...]
+    plan: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Go on, with these changes. `body` None leaves the body as it is.
+
+    `set` overwrites, `remove` takes away; both are applied before anything is
+    sent on. `status` replaces the reply's status (only while its head is held).
+    """
+
+    set: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+    body: bytes | None = None
+    mode: Mode | None = None
+    route: Route | None = None
+    plan: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer the client now, in place of whatever would have come."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    plan: Mapping[str, str] | None = None
+
+
+Outgoing: TypeAlias = Continue | Reply
+
+CONTINUE = Continue()

@@ -1,0 +1,92 @@
+"""The facts of one exchange: small, frozen, one writer for each field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from extproc.model.chat import Request
+from extproc.model.reply import Usage
+
+CallId = NewType("CallId", str)
+"""`gw-` and a random UUID. Made by Envoy, never taken from the client."""
+
+
+class Role(StrEnum):
+    CALLER = "caller"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling. `models` holds names the caller may use; `*` allows all.
+
+    A gateway without keys has one caller, `local`, who is an admin.
+    """
+
+    name: str
+    role: Role = Role.CALLER
+    models: frozenset[str] = frozenset({"*"})
+
+    def may_use(self, model: str) -> bool:
+        return "*" in self.models or model in self.models
+
+
+LOCAL = Caller("local", Role.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One backend that can answer: a provider and the model's name over there.
+
+    `cluster` is Envoy's name for the provider's hosts; `base_path` is the path
+    of the provider's endpoint (`/v1`, or empty), `authority` its host and port.
+    """
+
+    provider: str
+    model: str
+    dialect: str
+    cluster: str = ""
+    authority: str = ""
+    base_path: str = ""
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    id: CallId
+    caller: Caller
+    request: Request
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """`number` counts from 1."""
+
+    number: int
+    target: Target
+
+
+class Outcome(StrEnum):
+    """How an exchange ended, as the log, the metrics and later the ledger say it."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    PROVIDER_ERROR = "provider_error"
+    BROKEN = "broken"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is known when an exchange is over. Times are seconds on the exchange's clock."""
+
+    outcome: Outcome
+    status: int
+    attempt: Attempt | None = None
+    usage: Usage | None = None
+    error: str | None = None

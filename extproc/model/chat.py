@@ -1,0 +1,278 @@
+"""The canonical conversation: what a client asked, in no provider's language.
+
+A dialect parses its wire language into `Chat` and renders `Chat` back. What
+only that one language knows stays in `extra`, tagged with the dialect's name,
+and travels only home. Nothing here does I/O or knows a wire name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""A JSON value. Integers are exact whatever their size; floats are finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Fields that only `dialect` knows, as JSON values, in the order they came."""
+
+    dialect: str
+    fields: Mapping[str, Json]
+
+    def home(self, dialect: str) -> Mapping[str, Json]:
+        """The fields if they are going home, else nothing."""
+        return self.fields if dialect == self.dialect else {}
+
+
+NOTHING = Extra("", {})
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMark:
+    """The client asked the provider to cache the prompt up to here. `ttl` in seconds, or the default."""
+
+    ttl: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where media comes from: exactly one of `url`, `data` (base64 text) and `file_id` is set."""
+
+    url: str | None = None
+    data: str | None = None
+    file_id: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    cache: CacheMark | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    source: Source
+    detail: str | None = None
+    cache: CacheMark | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """`format` is a short name such as `wav` or `mp3`."""
+
+    source: Source
+    format: str | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    source: Source
+    cache: CacheMark | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """A model's reasoning. `signature` and `redacted` are opaque and bound to who made them."""
+
+    text: str = ""
+    signature: str | None = None
+    redacted: str | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """`arguments` is JSON text exactly as the model wrote it; it may be broken JSON."""
+
+    id: str
+    name: str
+    arguments: str
+    cache: CacheMark | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The outcome of the call `call_id`. `name` is the tool's, where the dialect says it."""
+
+    call_id: str
+    parts: tuple[Part, ...]
+    name: str | None = None
+    is_error: bool = False
+    cache: CacheMark | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    text: str
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class OpaquePart:
+    """A part of a kind that only its own dialect knows."""
+
+    extra: Extra
+
+
+Part: TypeAlias = (
+    Text | Image | Audio | Document | Thinking | ToolCall | ToolResult | Refusal | OpaquePart
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    parts: tuple[Part, ...]
+    name: str | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call. `parameters` is a JSON Schema, or None when not given.
+
+    A tool of any other kind (web search, code, MCP) has an empty `name` and
+    lives in `extra`.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: Json = None
+    strict: bool | None = None
+    cache: CacheMark | None = None
+    extra: Extra = NOTHING
+
+
+class ToolMode(StrEnum):
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+    NAMED = "named"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`names` limits the choice: exactly one for NAMED, any number else (empty = all)."""
+
+    mode: ToolMode
+    names: tuple[str, ...] = ()
+    extra: Extra = NOTHING
+
+
+class OutputKind(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    SCHEMA = "schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The form the answer must have. `schema` is set for SCHEMA only."""
+
+    kind: OutputKind
+    schema: Json = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """`effort`: none, minimal, low, medium, high, xhigh, max. `budget` in tokens, 0 = off, -1 = auto."""
+
+    effort: str | None = None
+    budget: int | None = None
+    summary: str | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """None means: not given, the provider's default applies. `max_tokens` counts all that is generated."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Our own wishes, from `x-sluice-*` headers or a `sluice` object in the body."""
+
+    tags: tuple[str, ...] = ()
+    user: str | None = None
+    timeout: float | None = None
+    cache: str | None = None
+    strict: bool = False
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One turn asked of a model.
+
+    `model` and `provider` are as the client named them; an empty `model` means
+    "you choose". `raw` is the client's body, untouched, for the path on which
+    client and provider speak one dialect.
+    """
+
+    dialect: str
+    model: str
+    messages: tuple[Message, ...]
+    stream: bool = False
+    provider: str | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tools: bool | None = None
+    sampling: Sampling = Sampling()
+    output: Output | None = None
+    reasoning: Reasoning | None = None
+    user: str | None = None
+    metadata: Mapping[str, str] | None = None
+    service_tier: str | None = None
+    include_usage: bool = True
+    options: Options = Options()
+    extra: Extra = NOTHING
+    raw: bytes = field(default=b"", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListModels:
+    """The client asked which models it may use; `model` narrows it to one."""
+
+    dialect: str
+    model: str | None = None
+
+
+Request: TypeAlias = Chat | ListModels
+"""Embed, Rerank, Count and Opaque join here as their dialects come."""

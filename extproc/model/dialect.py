@@ -1,0 +1,189 @@
+"""What every wire language must be able to do.
+
+A dialect is one file in `dialects/`, found by its name. It is pure: bytes and
+values in, bytes and values out; it never does I/O, never knows a stage, and
+raises nothing but `GatewayError`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from extproc.model.call import CallId, Target
+from extproc.model.chat import Json, Request
+from extproc.model.errors import GatewayError
+from extproc.model.reply import Event
+
+Headers = Mapping[str, str]
+"""Lower-case names; values of a repeated header joined with `, `. Pseudo-headers are not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path that a dialect answers. `operation` is the dialect's own word for what it does.
+
+    `path` is exact, or ends in `*` and is a prefix.
+    """
+
+    method: str
+    path: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of a client's request. `path` has no query; `query` is raw, without the client's key."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    operation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHead:
+    """The head of a provider's reply."""
+
+    status: int
+    headers: Headers
+
+    @property
+    def content_type(self) -> str:
+        """Lower-case, without parameters."""
+        return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A request in a provider's language.
+
+    `path` is relative to the provider's base path. `body` *is* the client's
+    bytes object where nothing had to change. `dropped` names fields that the
+    language could not carry. `withhold_usage` tells the decoder that we, not
+    the client, asked for usage in the stream. `headers` are the dialect's own
+    (content type, version); credentials are added later by `credentials/`.
+    """
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    dropped: tuple[str, ...] = ()
+    stream: bool = False
+    withhold_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WireReply:
+    """A whole reply that we make ourselves."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """One line of a model list. `created` is unix seconds, 0 where unknown."""
+
+    id: str
+    owner: str
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyContext:
+    """What an encoder may say about the exchange besides the events.
+
+    `elapsed` is filled in as seconds since the request came, when it is asked
+    for. `model` is the name that the client sent (or the one we chose, if it
+    sent none); `created` is unix seconds.
+    """
+
+    call_id: CallId
+    model: str
+    created: int
+    provider: str = ""
+    started: float = 0.0
+    price_per_token: float = 0.0
+
+
+class ReplyDecoder(Protocol):
+    """Provider bytes in, events out. Bounded in memory whatever the provider sends.
+
+    `feed` and `close` never raise: what cannot be understood, and a stream that
+    ends without its terminal, become one `Failed`, after which they give
+    nothing more.
+    """
+
+    def feed(self, data: bytes) -> Sequence[Event]: ...
+
+    def close(self) -> Sequence[Event]: ...
+
+    def take(self) -> bytes:
+        """The raw bytes consumed since the last `take`, less those that the client must not see.
+
+        For the path on which client and provider speak one dialect. It is the
+        very object given to `feed` when that can pass as it is.
+        """
+        ...
+
+
+class ReplyEncoder(Protocol):
+    """Events in, the client's bytes out. For a whole reply `feed` gives bytes only at the end."""
+
+    def head(self) -> tuple[int, Mapping[str, str]]:
+        """Status and headers of a successful reply."""
+        ...
+
+    def feed(self, event: Event) -> bytes:
+        """`Failed` in a stream becomes the dialect's error event, without a terminal."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire language. `name` is the file's name and the name in the configuration.
+
+    As a client language it parses requests and encodes replies; as a provider
+    language (`SPEAKS_TO_PROVIDERS`) it also renders requests and decodes replies.
+    """
+
+    name: ClassVar[str]
+    endpoints: ClassVar[tuple[Endpoint, ...]]
+    speaks_to_providers: ClassVar[bool]
+    request_headers: ClassVar[frozenset[str]]
+    """Client headers that may travel to a provider of this dialect. All others never do."""
+    reply_headers: ClassVar[frozenset[str]]
+    """Provider headers that may travel to a client of this dialect; a trailing `*` is a prefix."""
+
+    def parse_request(self, head: RequestHead, body: bytes) -> Request: ...
+
+    def render_request(self, request: Request, target: Target) -> Rendered: ...
+
+    def decoder(self, head: ReplyHead, rendered: Rendered) -> ReplyDecoder: ...
+
+    def encoder(self, request: Request, context: ReplyContext) -> ReplyEncoder: ...
+
+    def render_error(self, error: GatewayError, call_id: str) -> WireReply: ...
+
+    def render_models(
+        self, models: Sequence[ModelCard], request: Request, call_id: str
+    ) -> WireReply: ...
+
+
+__all__ = [
+    "Dialect",
+    "Endpoint",
+    "Headers",
+    "Json",
+    "ModelCard",
+    "Rendered",
+    "ReplyContext",
+    "ReplyDecoder",
+    "ReplyEncoder",
+    "ReplyHead",
+    "RequestHead",
+    "WireReply",
+]

@@ -1,0 +1,198 @@
+"""A reply is always a sequence of events, whether it came whole or streamed.
+
+    Started (PartStarted (TextDelta | ThinkingDelta | ToolDelta | MediaDelta | Note)* PartEnded)*
+            ChoiceEnded* Used* Finished
+    ... Failed                        at any place, and then nothing more
+
+Parts of one choice carry their index within it, from 0, in order of
+appearance; several parts and choices may be open at once. Decoders make these
+events, encoders write them, stages may look and change them. Never any bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from extproc.model.chat import NOTHING, Extra, Json
+from extproc.model.errors import GatewayError
+
+
+class PartKind(StrEnum):
+    TEXT = "text"
+    THINKING = "thinking"
+    TOOL = "tool"
+    MEDIA = "media"
+    REFUSAL = "refusal"
+    OPAQUE = "opaque"
+
+
+class Reason(StrEnum):
+    """Why a choice ended. OTHER keeps the provider's word in `ChoiceEnded.raw`."""
+
+    STOP = "stop"
+    STOP_SEQUENCE = "stop_sequence"
+    LENGTH = "length"
+    CONTEXT = "context"
+    TOOL = "tool"
+    FILTER = "filter"
+    REFUSAL = "refusal"
+    PAUSED = "paused"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, normalised once; every provider's own arithmetic is undone before this.
+
+    The prompt is `fresh + cache_read + cache_write`. `output` is all that was
+    generated, `reasoning` the part of it that was thinking. `cache_write` is
+    split by how long it lives where the provider says: `cache_write_1h` is the
+    part of it kept for an hour. `total` is the provider's own sum, if it gave
+    one. `estimated` marks numbers that the provider did not report.
+    """
+
+    fresh: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reasoning: int = 0
+    audio_in: int = 0
+    audio_out: int = 0
+    total: int | None = None
+    estimated: bool = False
+    extra: Extra = NOTHING
+
+    @property
+    def prompt(self) -> int:
+        return self.fresh + self.cache_read + self.cache_write
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The provider began to answer. `id` and `model` are the provider's; `created` is unix seconds."""
+
+    id: str
+    model: str
+    created: int | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class PartStarted:
+    """`id` and `name` are a tool call's, else empty."""
+
+    kind: PartKind
+    part: int = 0
+    choice: int = 0
+    id: str = ""
+    name: str = ""
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Also the words of a refusal, in a part of kind REFUSAL."""
+
+    text: str
+    part: int = 0
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    text: str
+    part: int = 0
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDelta:
+    """A piece of a tool call's arguments: JSON text, cut anywhere."""
+
+    arguments: str
+    part: int = 0
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MediaDelta:
+    """A piece of audio or an image, as base64 text."""
+
+    data: str
+    media_type: str | None = None
+    part: int = 0
+    choice: int = 0
+
+
+class NoteKind(StrEnum):
+    SIGNATURE = "signature"
+    REDACTED = "redacted"
+    CITATION = "citation"
+    LOGPROBS = "logprobs"
+    EXTRA = "extra"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What belongs to a part but is not its text."""
+
+    kind: NoteKind
+    value: Json
+    part: int = 0
+    choice: int = 0
+    dialect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnded:
+    part: int = 0
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceEnded:
+    """`raw` is the provider's own word; `stop` the stop sequence that hit, if it says."""
+
+    reason: Reason
+    choice: int = 0
+    raw: str | None = None
+    stop: str | None = None
+    extra: Extra = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Totals so far, not increments: the last one counts."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The reply is whole. Nothing follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The reply broke off, or was an error from the start. Nothing follows."""
+
+    error: GatewayError
+
+
+Event: TypeAlias = (
+    Started
+    | PartStarted
+    | TextDelta
+    | ThinkingDelta
+    | ToolDelta
+    | MediaDelta
+    | Note
+    | PartEnded
+    | ChoiceEnded
+    | Used
+    | Finished
+    | Failed
+)

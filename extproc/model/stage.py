@@ -1,0 +1,46 @@
+"""A stage is one policy: one file in `stages/`, one block of the same name in the configuration.
+
+One instance lives as long as one exchange, so its private state is its own
+attributes. Override what you need; what is not overridden costs nothing.
+Requests pass the stages inwards, events pass them outwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from extproc.model.call import Attempt, Call, Ending
+from extproc.model.reply import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A stage knows the answer: no provider is asked."""
+
+    events: Sequence[Event]
+
+
+class Stage:
+    """Does nothing. A `GatewayError` that a stage raises is the client's answer.
+
+    Any other exception is a defect: the exchange is refused, never let through.
+    """
+
+    AFTER: ClassVar[tuple[str, ...]] = ()
+    """Names of stages that must come before this one."""
+
+    async def on_request(self, call: Call) -> Call | Answer:
+        """The request, parsed. Give back the call, changed or not, or the answer."""
+        return call
+
+    async def on_attempt(self, call: Call, attempt: Attempt) -> None:
+        """Before every attempt leaves, the first too. Raise to refuse it."""
+
+    def on_event(self, event: Event) -> Sequence[Event]:
+        """An event of the reply on its way out. Synchronous: nothing waits while a stream flows."""
+        return (event,)
+
+    async def on_end(self, ending: Ending) -> None:
+        """Exactly once, also when the client hung up."""
