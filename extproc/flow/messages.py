@@ -66,14 +66,16 @@ Incoming: TypeAlias = RequestHead | RequestBody | ResponseHead | ResponseBody
 
 
 class Mode(Enum):
-    """How Envoy shall send what comes next: headers only, the whole body, or piece by piece."""
+    """How Envoy shall send what comes next."""
 
-    BODY = "body"
-    HEAD_ONLY = "head_only"
+    REQUEST = "request"
+    """the whole request body, and later the reply's head"""
     WHOLE = "whole"
+    """the reply's whole body; its length is known and within the limit"""
     BOUNDED = "bounded"
+    """the reply's whole body, or what fits into the limit"""
     PIECES = "pieces"
-    NONE = "none"
+    """the reply piece by piece, as it comes"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Route:
     """Where the request goes: the ordered clusters, one a group, and what the log shall know."""
 
     clusters: tuple[str, ...]
-    plan: Mapping[str, str]
+    plan: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Continue:
     """Go on, with these changes. `body` None leaves the body as it is.
 
     `set` overwrites, `remove` takes away; both are applied before anything is
-    sent on. `status` replaces the reply's status (only while its head is held).
+    sent on. While a reply's head is held, `set` may also replace `:status`.
     """
 
     set: tuple[tuple[str, str], ...] = ()
@@ -97,7 +99,6 @@ class Continue:
     body: bytes | None = None
     mode: Mode | None = None
     route: Route | None = None
-    plan: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,6 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    plan: Mapping[str, str] | None = None
 
 
 Outgoing: TypeAlias = Continue | Reply

@@ -31,7 +31,10 @@ class Caller:
     models: frozenset[str] = frozenset({"*"})
 
     def may_use(self, model: str) -> bool:
-        return "*" in self.models or model in self.models
+        """Whether a name on the list says so; a trailing `*` there is a wildcard."""
+        if "*" in self.models or model in self.models:
+            return True
+        return any(m[-1:] == "*" and model.startswith(m[:-1]) for m in self.models)
 
 
 LOCAL = Caller("local", Role.ADMIN)

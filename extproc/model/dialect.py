@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 from extproc.model.call import CallId, Target
 from extproc.model.chat import Json, Request
 from extproc.model.errors import GatewayError
+from extproc.model.ports import Clock
 from extproc.model.reply import Event
 
 Headers = Mapping[str, str]
@@ -97,9 +98,9 @@ class ModelCard:
 class ReplyContext:
     """What an encoder may say about the exchange besides the events.
 
-    `elapsed` is filled in as seconds since the request came, when it is asked
-    for. `model` is the name that the client sent (or the one we chose, if it
-    sent none); `created` is unix seconds.
+    `model` is the name that the client sent (or the one we chose, if it sent
+    none); `created` is unix seconds; `started` is when the request came, on
+    `clock`; `price_per_token` is in USD.
     """
 
     call_id: CallId
@@ -108,6 +109,7 @@ class ReplyContext:
     provider: str = ""
     started: float = 0.0
     price_per_token: float = 0.0
+    clock: Clock | None = None
 
 
 class ReplyDecoder(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from extproc.model.dialect import Rendered
+if TYPE_CHECKING:
+    from extproc.model.dialect import Rendered
 
 
 class Clock(Protocol):

@@ -1,0 +1,77 @@
+# The front door. `make` alone lists what there is; every target makes .venv first if it must.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
+GENERATED := ext_proc_pb2.py ext_proc_pb2.pyi
+# One test file stays in one process: its fixtures are made once.
+PYTEST := $(BIN)/python -m pytest
+SPREAD := -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check lint test golden proto proto-check e2e bench image-check lock clean
+MAKEFLAGS += --no-print-directory
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
+	while IFS="$$(printf '\t')" read -r name line; do printf '  %-12s %s\n' "$$name" "$$line"; done
+
+setup: $(READY) ## make .venv from requirements.lock (every other target does it by itself)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Sluice needs Python 3.11 or newer; say which: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY) ## start the gateway on port 5055; Ctrl-C stops it
+	@exec $(BIN)/sluice up
+
+check: lint proto-check ## all that CI runs: format, lint, types, generated code, structure, tests
+	@$(MAKE) test
+
+lint: $(READY) ## format, lint, types and structure, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(PYTEST) -q tests/test_structure.py
+
+test: $(READY) ## unit, golden and end-to-end tests, the last through a real Envoy
+	@exec $(PYTEST) -q $(SPREAD)
+
+golden: $(READY) ## write the golden files anew; read the diff before you commit it
+	SLUICE_GOLDEN=1 $(PYTEST) -q -k golden
+
+proto: $(READY) ## generate extproc/wire/pb from proto/
+	$(PROTOC) --python_out=extproc/wire/pb --pyi_out=extproc/wire/pb proto/ext_proc.proto
+
+proto-check: $(READY) ## fail when extproc/wire/pb is not what proto/ generates
+	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
+	$(PROTOC) --python_out="$$new" --pyi_out="$$new" proto/ext_proc.proto && \
+	for file in $(GENERATED); do diff -u extproc/wire/pb/$$file "$$new/$$file" || \
+	{ echo "extproc/wire/pb/$$file is not what proto/ generates: run make proto" >&2; exit 1; }; done
+
+e2e: $(READY) ## only the tests through a real Envoy
+	@exec $(PYTEST) -q tests/e2e
+
+bench: $(READY) ## requests per second, added latency, CPU and memory, as ratios of one run
+	$(BIN)/python tests/bench/run.py
+
+image-check: $(READY) ## the Dockerfile's steps as a script, and the compose file against its schema
+	$(PYTEST) -q -m "image or not image" tests/image
+
+lock: $(READY) ## resolve pyproject.toml anew and write requirements.lock
+	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report "$$report" '.[dev]' && \
+	$(BIN)/python -c 'import json, sys; \
+	found = [i["metadata"] for i in json.load(open(sys.argv[1]))["install"]]; \
+	print("# Written by `make lock` from pyproject.toml, the dev extra included."); \
+	print(*sorted(m["name"].lower().replace("_", "-") + "==" + m["version"] for m in found if m["name"] != "sluice"), sep="\n")' \
+	"$$report" > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean: ## remove .venv, caches and what runs left behind
+	rm -rf .venv .sluice .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,162 @@
+"""The management API: is it alive, is it ready, what has it done.
+
+A Starlette app for a private unix socket, to which Envoy alone routes. Envoy
+says who the client is (`x-sluice-peer`) and which call this is; `authorize`
+judges. Health stays open to everybody, all else needs an admin. It never
+touches model traffic and never answers with a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from extproc.admin.errors import from_router, ours
+from extproc.admin.negotiate import Form, choose
+from extproc.admin.readiness import AdminState, EnvoyAdmin, Readiness
+from extproc.config.names import PEER_METADATA
+from extproc.model.call import Caller, Role
+from extproc.model.errors import GatewayError, NotFound, PermissionDenied
+from extproc.model.ports import Clock
+from extproc.telemetry.exposition import OPENMETRICS, PROMETHEUS, collect, summary
+from extproc.telemetry.log import Log
+from extproc.telemetry.metrics import Metrics
+
+Authorize = Callable[[Mapping[str, str], str, str], Caller]
+"""(headers, raw query, peer) -> caller; raises `GatewayError`. Names are lower-case."""
+
+WATCH_EVERY = 1.0
+"""seconds between two looks at readiness, for `uptime_percentage`"""
+_NO_STORE = {"cache-control": "no-store"}
+
+
+def create_app(
+    state: AdminState,
+    authorize: Authorize,
+    envoy_socket: Path,
+    metrics_directory: Path,
+    metrics: Metrics,
+    log: Log,
+    clock: Clock,
+) -> Starlette:
+    """The app. `metrics` are this process's own; `metrics_directory` is what all parts count into.
+
+    Its lifespan must run: it watches readiness, and closes the client of Envoy.
+    """
+    envoy = EnvoyAdmin(envoy_socket)
+    handlers = _Handlers(
+        state, authorize, Readiness(state, envoy, clock), metrics_directory, metrics, log, clock
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        watcher = asyncio.create_task(handlers.watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await watcher
+            await envoy.close()
+
+    return Starlette(
+        routes=[
+            Route("/health", handlers.health),
+            Route("/health/ready", handlers.ready),
+            Route("/metrics", handlers.metrics),
+            Route("/admin", handlers.nothing, methods=_ANY),
+            Route("/admin/{rest:path}", handlers.nothing, methods=_ANY),
+        ],
+        exception_handlers={
+            HTTPException: from_router,
+            GatewayError: ours,
+            Exception: handlers.defect,
+        },
+        lifespan=lifespan,
+    )
+
+
+_ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class _Handlers:
+    def __init__(
+        self,
+        state: AdminState,
+        authorize: Authorize,
+        readiness: Readiness,
+        directory: Path,
+        metrics: Metrics,
+        log: Log,
+        clock: Clock,
+    ) -> None:
+        self._state = state
+        self._authorize = authorize
+        self._readiness = readiness
+        self._directory = directory
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+
+    async def health(self, _: Request) -> Response:
+        """Alive: this process answers. Says nothing about providers or workers."""
+        body = {
+            "status": "healthy",
+            "uptime": round(self._clock.time() - self._state.started, 3),
+            "draining": self._state.draining,
+        }
+        return JSONResponse(body, headers=_NO_STORE)
+
+    async def ready(self, _: Request) -> Response:
+        reasons = await self._readiness.reasons()
+        if reasons:
+            body = {"ready": False, "reasons": list(reasons)}
+            return JSONResponse(body, status_code=503, headers=_NO_STORE)
+        return JSONResponse({"ready": True, "workers": self._state.workers}, headers=_NO_STORE)
+
+    async def metrics(self, request: Request) -> Response:
+        self._admin_only(request)
+        accept = ", ".join(request.headers.getlist("accept"))
+        form = choose(accept, request.query_params.get("format"))
+        headers = {**_NO_STORE, "vary": "accept"}
+        if form is Form.JSON:
+            numbers = await run_in_threadpool(summary, self._directory)
+            return JSONResponse(numbers, headers=headers)
+        wants_open = form is Form.OPENMETRICS
+        text = await run_in_threadpool(collect, self._directory, openmetrics=wants_open)
+        media = OPENMETRICS if wants_open else PROMETHEUS
+        return Response(text, media_type=media, headers=headers)
+
+    async def nothing(self, request: Request) -> Response:
+        self._admin_only(request)
+        raise NotFound(f"There is no {request.url.path} here.", code="unknown_path")
+
+    async def defect(self, request: Request, raised: Exception) -> Response:
+        self._log.error("admin_failed", path=request.url.path, error=type(raised).__name__)
+        return ours(request, raised)
+
+    async def watch(self) -> None:
+        """Keep the count of seconds in which exchanges could, and could not, succeed."""
+        last = self._clock.monotonic()
+        while True:
+            ready = not await self._readiness.reasons()
+            now = self._clock.monotonic()
+            self._metrics.watched(now - last, ready)
+            last = now
+            await asyncio.sleep(WATCH_EVERY)
+
+    def _admin_only(self, request: Request) -> None:
+        headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+        peer = headers.get(PEER_METADATA, "")
+        caller = self._authorize(headers, request.url.query, peer)
+        if caller.role is not Role.ADMIN:
+            raise PermissionDenied(f"Management needs an admin's key; `{caller.name}` is none.")

@@ -1,0 +1,125 @@
+"""Puts the parts together: the one place that knows everything.
+
+`run_worker` is a worker process: the dialects and stages of this build, one
+configuration, and the transport that Envoy talks to. `report` says what became
+of an exchange. The other processes are wired in `supervisor/`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from extproc import discover
+from extproc.child import Parent
+from extproc.flow.exchange import Machine
+from extproc.flow.live import Live
+from extproc.flow.record import Record
+from extproc.flow.snapshot import compile_snapshot
+from extproc.telemetry.log import Log
+from extproc.telemetry.metrics import ExchangeRecord, Metrics
+from extproc.wire.grpc_server import GrpcServer
+from extproc.wire.processor import Conversation, message_limit
+
+STDERR = 2
+_SECRET_BYTES = 32
+
+
+class SystemClock:
+    """Real time."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+
+async def run_worker(parent: Parent, number: int, socket: Path) -> int:
+    """Serves ext_proc on `socket` until the parent says stop; then lets exchanges finish."""
+    settings = parent.settings
+    part = f"worker-{number}"
+    clock = SystemClock()
+    metrics = Metrics(parent.layout.metrics, part)
+    log = Log(
+        STDERR,
+        part,
+        settings.log.level,
+        settings.log.format,
+        clock,
+        on_lost=metrics.log_lines_lost,
+    )
+    snapshot = compile_snapshot(settings, discover.registry(), os.urandom(_SECRET_BYTES))
+    live = Live(settings.limits.in_flight_bytes)
+    machine = Machine(snapshot, live, clock, log)
+
+    def finish(record: Record) -> None:
+        metrics.exchange(measured(record))
+        metrics.end()
+        metrics.held_bytes(live.held)
+        log.exchange(line(record))
+
+    def converse(call_id: str, peer: str) -> Conversation:
+        metrics.begin()
+        return Conversation(machine, finish, call_id, peer)
+
+    server = GrpcServer(socket, message_limit(settings.limits.body), converse)
+    await server.start()
+    parent.ready()
+    await parent.stopped()
+    await server.stop(settings.limits.drain_timeout)
+    log.close()
+    return 0
+
+
+def measured(record: Record) -> ExchangeRecord:
+    """What the metrics take of a record."""
+    first = record.first_byte
+    return ExchangeRecord(
+        dialect=record.dialect,
+        provider=record.target.provider if record.target else "",
+        model=record.model,
+        outcome=record.outcome,
+        status=record.status,
+        duration=record.duration,
+        own_seconds=record.own_seconds,
+        first_event=None if first is None else first - record.started,
+        usage=record.usage,
+        cost=record.cost,
+        error_kind=record.error_kind,
+        error_origin=record.error_origin,
+    )
+
+
+def line(record: Record) -> Mapping[str, object]:
+    """The log line of an exchange: facts about it, never what was said in it."""
+    fields: dict[str, object] = {
+        "call": record.call_id,
+        "caller": record.caller.name if record.caller else None,
+        "peer": record.peer,
+        "method": record.method,
+        "path": record.path,
+        "dialect": record.dialect,
+        "asked": record.asked,
+        "model": record.target.model if record.target else None,
+        "provider": record.target.provider if record.target else None,
+        "attempts": record.attempts,
+        "stream": record.stream,
+        "status": record.status,
+        "outcome": record.outcome.value,
+        "ms": round(record.duration * 1e3, 3),
+        "own_us": round(record.own_seconds * 1e6, 1),
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+    }
+    if record.first_byte is not None:
+        fields["first_ms"] = round((record.first_byte - record.started) * 1e3, 3)
+    if record.usage is not None:
+        fields["input_tokens"] = record.usage.prompt
+        fields["output_tokens"] = record.usage.output
+    if record.error_code is not None:
+        fields["error"] = record.error_code
+        fields["error_origin"] = record.error_origin.value
+        fields["message"] = record.error
+    elif record.error is not None:
+        fields["message"] = record.error
+    return fields

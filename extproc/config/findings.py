@@ -1,0 +1,69 @@
+"""What checking a configuration finds beside its values: errors, warnings, places, and what is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from extproc.config.errors import ENVIRONMENT, ConfigError, Place, quoted
+from extproc.config.nodes import Node
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+def spell(path: KeyPath) -> str:
+    """`keys[0].name`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z0-9_-]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{quoted(part)}]"
+    return text
+
+
+@dataclass(slots=True)
+class Findings:
+    """What checking found beside the values.
+
+    `places` has every key that is there, wrong or not. `missing` says, for
+    values that may be missing, why they are (`OPENAI_API_KEY is not set`).
+    """
+
+    file: str
+    errors: list[ConfigError] = field(default_factory=list[ConfigError])
+    warnings: list[str] = field(default_factory=list[str])
+    places: dict[KeyPath, Node] = field(default_factory=dict[KeyPath, Node])
+    keys: dict[KeyPath, Place] = field(default_factory=dict[KeyPath, Place])
+    missing: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
+
+    def has(self, *path: str | int) -> bool:
+        return path in self.places
+
+    def at(self, path: KeyPath, message: str, hint: str | None = None) -> None:
+        """An error of the value at `path`, or of the nearest thing around it that is there."""
+        around = path
+        while around and around not in self.places:
+            around = around[:-1]
+        self.of(self.places[around], path, message, hint)
+
+    def of(self, node: Node, path: KeyPath, message: str, hint: str | None = None) -> None:
+        """An error of a node. One from the environment is known by its variable, not by its path."""
+        self._add(node.place, node.variable or spell(path), message, hint)
+
+    def of_key(self, path: KeyPath, message: str, hint: str | None = None) -> None:
+        """An error of the key itself."""
+        variable = self.places[path].variable if path in self.places else None
+        self._add(self.keys[path], variable or spell(path), message, hint)
+
+    def _add(self, place: Place, path: str, message: str, hint: str | None) -> None:
+        self.errors.append(ConfigError(place.file, place.line, place.column, path, message, hint))
+
+    def of_variable(self, name: str, message: str, hint: str | None = None) -> None:
+        self.errors.append(ConfigError(ENVIRONMENT, 0, 0, name, message, hint))
+
+    def warn(self, path: KeyPath, message: str) -> None:
+        self.warnings.append(f"{spell(path)}: {message}" if path else message)

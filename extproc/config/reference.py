@@ -1,0 +1,219 @@
+"""The language for editors and readers: a JSON Schema and the reference page, from one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from extproc.config.catalogue import KNOWN
+from extproc.config.env import ALL_PROVIDERS, VARIABLES
+from extproc.config.language import ROOT
+from extproc.config.shapes import (
+    SIZES,
+    TIMES,
+    Block,
+    Choice,
+    Duration,
+    Field,
+    FileName,
+    Flag,
+    ListOf,
+    Number,
+    SecretText,
+    Shape,
+    Size,
+    Table,
+    Text,
+)
+
+VARIABLE = r"\$\{"
+"""what a string holds that stands for another value"""
+
+_QUOTED_VARIABLE: dict[str, object] = {"type": "string", "pattern": VARIABLE}
+
+
+def schema() -> dict[str, object]:
+    """A JSON Schema (draft 2020-12) of the file. It cannot tell what refers to something else."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "sluice.yaml",
+        "description": "Configuration of Sluice, an LLM egress gateway",
+        **_schema(ROOT),
+    }
+
+
+def _schema(shape: Shape) -> dict[str, object]:
+    match shape:
+        case Block():
+            return _block(shape)
+        case Table():
+            return {
+                "type": ["object", "null"],
+                "propertyNames": {"pattern": f"^(?:{shape.pattern})$"},
+                "additionalProperties": _schema(shape.value),
+            }
+        case ListOf():
+            return {"type": "array", "items": _schema(shape.item), "minItems": shape.at_least}
+        case SecretText():
+            file: dict[str, object] = {
+                "type": "object",
+                "properties": {"file": {"type": "string", "minLength": 1}},
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+            return {"anyOf": [{"type": "string", "minLength": 1}, file]}
+        case Text():
+            pattern = rf"^(?:{shape.pattern})$|{VARIABLE}" if shape.pattern else r"\S"
+            return {"type": "string", "pattern": pattern}
+        case FileName():
+            return {"type": "string", "minLength": 1}
+        case Choice():
+            return {"anyOf": [{"enum": [str(value) for value in shape.values]}, _QUOTED_VARIABLE]}
+        case Flag():
+            return {"anyOf": [{"type": "boolean"}, _QUOTED_VARIABLE]}
+        case Number():
+            return {"anyOf": [_number(shape), _QUOTED_VARIABLE]}
+        case Size():
+            whole = {"type": "integer", "minimum": shape.low, "maximum": shape.high}
+            return {"anyOf": [whole, _quantity(SIZES)]}
+        case Duration():
+            seconds = {"type": "number", "exclusiveMinimum": shape.above, "maximum": shape.high}
+            return {"anyOf": [seconds, _quantity(TIMES)]}
+        case _:
+            assert_never(shape)
+
+
+def _block(shape: Block) -> dict[str, object]:
+    properties = {
+        name: {"description": _sentence(field), **_schema(field.shape)}
+        for name, field in shape.fields.items()
+    }
+    required = [name for name, field in shape.fields.items() if field.required]
+    result: dict[str, object] = {
+        "type": "object" if required or shape.one_of else ["object", "null"],
+        "properties": properties,
+        "additionalProperties": False,
+    }
+    if required:
+        result["required"] = required
+    if shape.one_of:
+        result["oneOf"] = [{"required": [name]} for name in shape.one_of]
+    return result
+
+
+def _number(shape: Number) -> dict[str, object]:
+    limits = {"minimum": shape.low, "maximum": shape.high, "exclusiveMinimum": shape.above}
+    kind = {"type": "integer" if shape.whole else "number"}
+    return kind | {name: value for name, value in limits.items() if value is not None}
+
+
+def _quantity(units: dict[str, int] | dict[str, float]) -> dict[str, object]:
+    names = "|".join(unit for unit in units if unit)
+    return {"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)?\s*({names})?$|{VARIABLE}"}
+
+
+def _sentence(field: Field) -> str:
+    return f"{field.doc}. Default: {field.default}" if field.default else field.doc
+
+
+_INTRODUCTION = """\
+# sluice.yaml
+
+This page is written by `make golden` from the table that the loader checks against.
+
+One YAML file, and the environment. `sluice check FILE` prints every error with its place, or a
+summary. A key that is not listed here is an error. `sluice schema` prints a JSON Schema for editors.
+
+- **Variables.** `${NAME}` and `${NAME:-default}` work inside every value, numbers too; `$$` is a
+  `$`. The default also replaces an empty value. Inside `{ }` and `[ ]`, write `"${NAME}"` with its
+  quotes. An unset variable is an error; in a provider's `api_key` or `endpoint` it makes that
+  provider unavailable instead, and `sluice check` names it.
+- **Secrets.** `${NAME}`, or `{file: path}`: the file's text without blanks around it. A secret that
+  stands in the file itself works, with a warning. No message ever repeats a secret.
+- **Sizes** are bytes, or `512KiB`, `32MiB`, `1GiB`, `10MB`. **Times** are seconds, or `500ms`, `30s`,
+  `5m`, `2h`.
+- **Paths** are relative to the folder of the file; without a file, to the current folder.
+- **Models** that something serves or may use are names, prefixes that end in `*`, or `*`.
+- YAML anchors and merges (`<<: *name`) work, so that repeated parts can be written once.
+"""
+
+
+def reference() -> str:
+    """docs/config.md."""
+    parts = [_INTRODUCTION, "## Keys\n", *_tables(ROOT, ""), _variables(), _providers()]
+    return "\n".join(parts)
+
+
+def _tables(block: Block, prefix: str) -> Iterator[str]:
+    """A section for each block, outer ones first."""
+    title = f"### `{prefix}`" if prefix else "### The top level"
+    rows = [
+        f"| `{name}`{' (required)' * field.required} | {_value(field.shape)} | "
+        f"{_code(field.default)} | {field.doc} |"
+        for name, field in block.fields.items()
+    ]
+    head = ["| key | value | default | what it is for |", "|---|---|---|---|"]
+    yield "\n".join([title, "", *head, *rows, ""])
+    for name, field in block.fields.items():
+        inner, path = field.shape, f"{prefix}.{name}" if prefix else name
+        if isinstance(inner, Table):
+            inner, path = inner.value, f"{path}.NAME"
+        if isinstance(inner, ListOf):
+            inner, path = inner.item, f"{path}[]"
+        if isinstance(inner, Block):
+            yield from _tables(inner, path)
+
+
+def _value(shape: Shape) -> str:
+    match shape:
+        case Table():
+            return "a value for each name"
+        case ListOf(item=Block()):
+            return "a list of blocks"
+        case ListOf():
+            return f"a list: {shape.item.expected}"
+        case Block():
+            return "a block"
+        case _:
+            return shape.expected
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text and " " not in text else text
+
+
+def _variables() -> str:
+    rows = [f"| `{name}` | `{'.'.join(path)}` |" for name, path in VARIABLES.items()]
+    text = f"""\
+## Variables of the environment
+
+These work without being named in the file, and **override it**. An empty one counts as not set.
+Lists have commas between their words.
+
+| variable | key |
+|---|---|
+{chr(10).join(rows)}
+| `{ALL_PROVIDERS}` | which of `providers` are used, and their order |
+"""
+    return text
+
+
+def _providers() -> str:
+    rows = [
+        f"| `{one.name}` | `{one.dialect}` | {f'`{one.endpoint}`' if one.endpoint else 'to be given'} | "
+        f"{', '.join(f'`{name}`' for name in (*one.key_variables, one.endpoint_variable) if name)} | "
+        f"{one.security_level} | {' '.join(f'`{pattern}`' for pattern in one.models)} |"
+        for one in KNOWN.values()
+    ]
+    return f"""\
+## Providers known by name
+
+Without a `providers:` block, each of these whose variable is set is used. In the block, the name
+alone is enough: dialect, endpoint, key, level and models are these unless the file says otherwise.
+A key from these variables goes to the provider's own endpoint (or its variable's) alone, never to
+an `endpoint:` that the file gives.
+
+| name | dialect | endpoint | variables | level | serves |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+"""

@@ -1,0 +1,172 @@
+"""Words that the files of the OpenAI Chat dialect share: its name, shapes, finish reasons, usage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from extproc.model.chat import NOTHING, Extra, Json
+from extproc.model.reply import Reason, Usage
+
+NAME = "openai_chat"
+
+SHAPE = "\0"
+"""first character of a member of `extra` that remembers a shape, and is never sent"""
+CONTENT = SHAPE + "content"
+"""`list`: the content came as a list though it holds one plain text"""
+FIELD = SHAPE + "field"
+"""the member in which reasoning or a refusal was found"""
+LEGACY = SHAPE + "legacy"
+"""spoken as before `tools` came: `functions`, `function_call`, role `function`"""
+LIMIT = SHAPE + "limit"
+"""which of the two names the token limit had"""
+OPTIONS = SHAPE + "options"
+"""the body has our own object, which is cut out before it leaves"""
+STOP = SHAPE + "stop"
+"""`string`: the one stop sequence was not in a list"""
+
+
+def residue(
+    shape: Mapping[str, Json],
+    known: Collection[str],
+    nested: Mapping[str, Collection[str]] | None = None,
+) -> Extra:
+    """The members of `shape` that are not `known`, and the known ones that are null.
+
+    `nested` names known objects and what is known of them, one level down.
+    """
+    fields: dict[str, Json] | None = None
+    for name, value in shape.items():
+        if nested is not None and name in nested:
+            if not isinstance(value, dict):
+                continue
+            below = residue(value, nested[name])
+            if below is NOTHING:
+                continue
+            kept: Json = dict(below.fields)
+        elif name in known and value is not None:
+            continue
+        else:
+            kept = value
+        if fields is None:
+            fields = {}
+        fields[name] = kept
+    return NOTHING if fields is None else Extra(NAME, fields)
+
+
+def fill(out: dict[str, Json], extra: Mapping[str, Json]) -> None:
+    """Adds what `extra` has and `out` has not, in objects within them too."""
+    for name, value in extra.items():
+        if name not in out:
+            if not name.startswith(SHAPE):
+                out[name] = value
+        elif isinstance(value, dict):
+            below = out[name]
+            if isinstance(below, dict):
+                fill(below, value)
+
+
+# --- finish reasons -------------------------------------------------------------------------
+
+_REASONS: Mapping[str, Reason] = {
+    "stop": Reason.STOP,
+    "length": Reason.LENGTH,
+    "tool_calls": Reason.TOOL,
+    "function_call": Reason.TOOL,
+    "content_filter": Reason.FILTER,
+}
+
+_WORDS: Mapping[Reason, str] = {
+    Reason.STOP: "stop",
+    Reason.STOP_SEQUENCE: "stop",
+    Reason.LENGTH: "length",
+    Reason.CONTEXT: "length",
+    Reason.TOOL: "tool_calls",
+    Reason.FILTER: "content_filter",
+    Reason.REFUSAL: "content_filter",
+    Reason.PAUSED: "stop",
+    Reason.OTHER: "stop",
+}
+
+
+def reason_of(word: str, saw_tool: bool) -> Reason:
+    """The canonical reason; a stop after tool calls is a tool turn, whatever the provider says."""
+    reason = _REASONS.get(word, Reason.OTHER)
+    return Reason.TOOL if reason is Reason.STOP and saw_tool else reason
+
+
+def word_of(reason: Reason, raw: str | None, at_home: bool) -> str:
+    """The wire's word. The provider's own word goes home as it is."""
+    return raw if at_home and raw else _WORDS[reason]
+
+
+# --- usage ----------------------------------------------------------------------------------
+
+_PROMPT_DETAILS = ("cached_tokens", "cache_write_tokens", "audio_tokens")
+_OUTPUT_DETAILS = ("reasoning_tokens", "audio_tokens")
+_KNOWN = ("prompt_tokens", "completion_tokens", "total_tokens")
+_NESTED = {
+    "prompt_tokens_details": _PROMPT_DETAILS,
+    "completion_tokens_details": _OUTPUT_DETAILS,
+}
+
+
+def read_usage(value: Mapping[str, Json]) -> Usage:
+    """Normalised usage. Counts that make no sense are 0; never raises.
+
+    The prompt's count holds what the cache gave. Reasoning is part of the
+    completion, unless the total says that it was counted beside it (xAI).
+    """
+    prompt = _count(value.get("prompt_tokens"))
+    completion = _count(value.get("completion_tokens"))
+    inside = _details(value.get("prompt_tokens_details"))
+    outside = _details(value.get("completion_tokens_details"))
+    cached = inside.get("cached_tokens")
+    read = _count(value.get("prompt_cache_hit_tokens") if cached is None else cached)
+    read = min(read, prompt)
+    written = min(_count(inside.get("cache_write_tokens")), prompt - read)
+    reasoning = _count(outside.get("reasoning_tokens"))
+    given = value.get("total_tokens")
+    total = None if given is None else _count(given)
+    if reasoning and total == prompt + completion + reasoning:
+        completion += reasoning
+    return Usage(
+        fresh=prompt - read - written,
+        cache_read=read,
+        cache_write=written,
+        output=completion,
+        reasoning=reasoning,
+        audio_in=_count(inside.get("audio_tokens")),
+        audio_out=_count(outside.get("audio_tokens")),
+        total=total,
+        extra=residue(value, _KNOWN, _NESTED),
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Json]:
+    """The wire's usage object."""
+    out: dict[str, Json] = {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.prompt + usage.output if usage.total is None else usage.total,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write,
+            "audio_tokens": usage.audio_in,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": usage.audio_out,
+        },
+    }
+    fill(out, usage.extra.home(NAME))
+    return out
+
+
+def _count(value: Json) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return max(0, int(value)) if abs(value) < 1 << 63 else 0
+
+
+def _details(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,44 @@
+"""Envoy's access log: one JSON line an exchange, also for those that no worker saw.
+
+No query string, no header of the client's, no body: nothing that could hold a
+credential or a prompt.
+"""
+
+from __future__ import annotations
+
+from extproc.config.layout import Layout
+from extproc.config.names import PLAN_NAMESPACE
+from extproc.envoygen.local_replies import CALL_ID_OR_TIME
+from extproc.envoygen.nodes import PEER, Node, extension
+
+FIELDS = {
+    "time": "%START_TIME%",
+    "call_id": CALL_ID_OR_TIME,
+    "peer": PEER,
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "request_ms": "%REQUEST_DURATION%",
+    "response_ms": "%RESPONSE_DURATION%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "plan": f"%DYNAMIC_METADATA({PLAN_NAMESPACE})%",
+}
+
+
+def access_log(layout: Layout) -> list[Node]:
+    return [
+        extension(
+            "envoy.access_loggers.file",
+            "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            path=str(layout.access_log),
+            log_format={"json_format": FIELDS, "json_format_options": {"sort_properties": False}},
+        )
+    ]

@@ -1,0 +1,110 @@
+"""What Envoy answers by itself (413, 431, no worker, a timeout), in the client's dialect.
+
+Takes bodies that the dialects rendered beforehand; gives the mappers of
+`local_reply_config`, of which Envoy applies the first that matches. Replies of a
+worker pass the same mappers, and are exempt: a worker marks them as answered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extproc.config.names import ANSWERED, CALL_HEADER, CALL_STATE, PLAN_NAMESPACE
+from extproc.envoygen.nodes import Node, set_header
+
+CALL_ID_TOKEN = "@CALL_ID@"  # noqa: S105 a placeholder, not a secret
+ERROR_ORIGIN_HEADER = "x-sluice-error-origin"
+DIALECT = "dialect"
+"""key in PLAN_NAMESPACE: the client's dialect, once a worker knows it"""
+
+CALL_ID_OR_TIME = "%COALESCE({})%".format(
+    json.dumps(
+        {
+            "operators": [
+                {"command": "FILTER_STATE", "param": f"{CALL_STATE}:PLAIN"},
+                {"command": "START_TIME", "param": "gw-%s%9f"},
+            ]
+        },
+        separators=(",", ":"),
+    )
+)
+"""A call id also for what failed before any filter ran, from the time it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReply:
+    """One body for one kind of failure.
+
+    `dialect` is the dialect's name. `paths` are the client paths it answers on, each exact or a prefix that ends
+    in `*`; none at all means every request, also one whose path was never read.
+    `status` is the status it is for, None for any. `body` is sent as it is, with
+    `@CALL_ID@` replaced.
+    """
+
+    dialect: str
+    paths: tuple[str, ...]
+    status: int | None
+    content_type: str
+    body: str
+
+
+def local_reply_config(replies: Sequence[LocalReply]) -> Node:
+    """Mappers from the most to the least particular. Order within one rank is kept."""
+    ranked = sorted(replies, key=lambda reply: (not reply.paths, reply.status is None))
+    return {"mappers": [_mapper(reply) for reply in ranked]}
+
+
+def _mapper(reply: LocalReply) -> Node:
+    filters = [_plan(ANSWERED, "never", when_absent=True)]
+    if reply.status is not None:
+        filters.append(_status(reply.status))
+    if reply.paths:
+        # a worker changes the path, and then it speaks of the provider's dialect
+        filters.append(_plan(DIALECT, reply.dialect, when_absent=True))
+        known = _plan(DIALECT, reply.dialect, when_absent=False)
+        filters.append({"or_filter": {"filters": [known, _path(reply.paths)]}})
+    return {
+        "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
+        "headers_to_add": [
+            set_header(CALL_HEADER, CALL_ID_OR_TIME),
+            set_header(ERROR_ORIGIN_HEADER, "gateway"),
+        ],
+        "body_format_override": {
+            "text_format_source": {"inline_string": _format(reply.body)},
+            "content_type": reply.content_type,
+        },
+    }
+
+
+def _format(body: str) -> str:
+    return body.replace("%", "%%").replace(CALL_ID_TOKEN, CALL_ID_OR_TIME)
+
+
+def _plan(key: str, value: str, *, when_absent: bool) -> Node:
+    return {
+        "metadata_filter": {
+            "matcher": {
+                "filter": PLAN_NAMESPACE,
+                "path": [{"key": key}],
+                "value": {"string_match": {"exact": value}},
+            },
+            "match_if_key_not_found": when_absent,
+        }
+    }
+
+
+def _status(status: int) -> Node:
+    value = {"default_value": status, "runtime_key": "sluice.local_reply.status"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _path(paths: tuple[str, ...]) -> Node:
+    """One expression for all of them, matched against the whole `:path`, query included."""
+    choices = "|".join(
+        re.escape(path[:-1]) + ".*" if path.endswith("*") else re.escape(path) for path in paths
+    )
+    matcher = {"safe_regex": {"regex": rf"(?:{choices})(?:\?.*)?"}}
+    return {"header_filter": {"header": {"name": ":path", "string_match": matcher}}}

@@ -1,0 +1,125 @@
+"""Small pieces that every part of Envoy's configuration is made of.
+
+Plain values in, JSON-ready dicts out. Field names and values are those of
+Envoy's protobuf messages in their JSON form; `tests/envoygen/test_schema.py`
+holds every one of them against the schema that the Envoy binary carries.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TypeAlias
+
+from extproc.config.names import CALL_STATE
+
+Node: TypeAlias = dict[str, object]
+"""a protobuf message as JSON"""
+
+LISTENER = "gateway"
+ROUTES = "gateway"
+STAT_PREFIX = "gateway"
+FILTER = "extproc-filter"
+"""the ext_proc filter's name: ECDS serves it, per-route settings refer to it"""
+
+CALL_ID = f"%FILTER_STATE({CALL_STATE}:PLAIN)%"
+PEER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+
+BUFFER = 256 * 1024
+"""bytes a connection may hold before the other side is told to wait; bodies that are
+buffered on purpose have the virtual host's own limit"""
+KEEP_FREE = 1_000_000
+"""a circuit breaker that never opens: the downstream side is what bounds us"""
+
+
+class RenderError(ValueError):
+    """The settings ask for something that Envoy cannot be given. The text is for people."""
+
+
+def typed(type_name: str, **fields: object) -> Node:
+    """A `google.protobuf.Any` that holds the message `type_name`."""
+    return {"@type": f"type.googleapis.com/{type_name}", **fields}
+
+
+def extension(name: str, type_name: str, **fields: object) -> Node:
+    """A TypedExtensionConfig, or one of the many messages of the same shape."""
+    return {"name": name, "typed_config": typed(type_name, **fields)}
+
+
+def seconds(value: float) -> str:
+    """A `google.protobuf.Duration`, exact to a millisecond."""
+    return f"{value:.3f}".rstrip("0").rstrip(".") + "s"
+
+
+def pipe(path: Path) -> Node:
+    return {"pipe": {"path": str(path)}}
+
+
+def socket(host: str, port: int) -> Node:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def file(path: Path) -> Node:
+    """A DataSource: Envoy reads the file itself."""
+    return {"filename": str(path)}
+
+
+def endpoint(address: Node, hostname: str | None = None) -> Node:
+    inner: Node = {"address": address}
+    if hostname is not None:
+        inner["hostname"] = hostname
+    return {"endpoint": inner}
+
+
+def assignment(cluster: str, endpoints: list[Node]) -> Node:
+    """A ClusterLoadAssignment with one locality."""
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": endpoints}]}
+
+
+def by_name() -> Node:
+    """The cluster type whose hosts are what DNS says, all of them."""
+    return {
+        "cluster_type": extension(
+            "envoy.cluster.strict_dns",
+            "envoy.extensions.clusters.dns.v3.DnsCluster",
+            dns_lookup_family="V4_PREFERRED",
+            respect_dns_ttl=True,
+            dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "10s"},
+        )
+    }
+
+
+def set_header(name: str, value: str) -> Node:
+    """A HeaderValueOption that replaces whatever was there."""
+    return {
+        "header": {"key": name, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def remove_prefix(prefix: str) -> Node:
+    """A header mutation that takes out every header whose name starts so."""
+    return {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+
+
+def watched(folder: Path) -> Node:
+    """The ConfigSource of one xDS type: a file in a folder of its own.
+
+    A rename inside the folder makes Envoy read the file again, so one folder a
+    type keeps a change of one type from re-reading the others.
+    """
+    return {
+        "resource_api_version": "V3",
+        "path_config_source": {
+            "path": str(folder / f"{folder.name}.json"),
+            "watched_directory": {"path": str(folder)},
+        },
+    }

@@ -1,0 +1,103 @@
+"""RDS: which cluster a request goes to.
+
+Management paths go to the admin process, past the workers. Everything else has
+no cluster of its own: a worker names it in dynamic metadata, and what no worker
+named ends at the deny cluster, where nothing listens.
+"""
+
+from __future__ import annotations
+
+from extproc.config.names import (
+    ADMIN_CLUSTER,
+    CALL_HEADER,
+    DENY_CLUSTER,
+    MANAGEMENT_PATHS,
+    PEER_METADATA,
+    ROUTE_NAMESPACE,
+)
+from extproc.config.schema import Limits
+from extproc.envoygen.nodes import (
+    CALL_ID,
+    FILTER,
+    PEER,
+    ROUTES,
+    Node,
+    extension,
+    seconds,
+    set_header,
+    typed,
+)
+
+MANAGEMENT_TIMEOUT = 30.0
+
+
+def routes(limits: Limits) -> Node:
+    """The one RouteConfiguration."""
+    return typed(
+        "envoy.config.route.v3.RouteConfiguration",
+        name=ROUTES,
+        virtual_hosts=[
+            {
+                "name": "all",
+                "domains": ["*"],
+                # also bounds whole replies while they are buffered
+                "request_body_buffer_limit": limits.body,
+                "response_headers_to_add": [set_header(CALL_HEADER, CALL_ID)],
+                # here and not in ext_proc: a route is looked up again after ext_proc, and
+                # finds nothing when this one is missing
+                "request_headers_to_remove": ["x-forwarded-proto"],
+                "routes": [*_management(), _models(limits)],
+            }
+        ],
+    )
+
+
+def _management() -> list[Node]:
+    matches: list[Node] = [
+        *({"path": path} for path in MANAGEMENT_PATHS),
+        {"path": "/admin"},
+        {"prefix": "/admin/"},
+    ]
+    return [
+        {
+            "match": match,
+            "route": {"cluster": ADMIN_CLUSTER, "timeout": seconds(MANAGEMENT_TIMEOUT)},
+            "request_headers_to_add": [
+                set_header(PEER_METADATA, PEER),
+                set_header(CALL_HEADER, CALL_ID),
+            ],
+            "typed_per_filter_config": {
+                FILTER: typed(
+                    "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True
+                )
+            },
+        }
+        for match in matches
+    ]
+
+
+def _models(limits: Limits) -> Node:
+    deny = {"name": DENY_CLUSTER, "clusters": [{"cluster_name": DENY_CLUSTER, "weight": 1}]}
+    return {
+        "match": {"prefix": "/"},
+        "route": {
+            "inline_cluster_specifier_plugin": {
+                "extension": extension(
+                    "envoy.router.cluster_specifier_plugin.priority_group",
+                    "envoy.extensions.router.cluster_specifiers.priority_group.v3"
+                    ".PriorityGroupClusterSpecifier",
+                    override_metadata_namespace=ROUTE_NAMESPACE,
+                    priority_groups=[deny],
+                )
+            },
+            # a stream may last as long as it speaks; silence is what ends it
+            "timeout": "0s",
+            "idle_timeout": seconds(limits.idle_timeout),
+            **_retries(),
+        },
+    }
+
+
+def _retries() -> Node:
+    """The place of `retry_policy`. A failed attempt is final for now."""
+    return {}

@@ -1,0 +1,360 @@
+"""The state machine of one HTTP exchange: a message in, its answer out, no gRPC in sight.
+
+    HEAD --RequestHead--> BODY --RequestBody--> SENT --ResponseHead--> REPLY --ResponseBody*--> OVER
+      any state --Reply, last body or close()--> OVER
+
+Whatever goes wrong ends in a refusal in the client's own dialect; a request
+that was not decided never leaves. `close` runs once, whoever hung up.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import assert_never
+
+from extproc.flow import messages
+from extproc.flow.identify import without_key
+from extproc.flow.live import Live
+from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply, Route
+from extproc.flow.pipeline import Pipeline
+from extproc.flow.record import Record
+from extproc.flow.reply import Returning
+from extproc.flow.router import Planned, plan
+from extproc.flow.snapshot import Claimed, Snapshot
+from extproc.model.call import Attempt, Call, Caller, CallId, Outcome
+from extproc.model.chat import Chat, ListModels
+from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
+from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge
+from extproc.model.ports import Clock
+from extproc.model.reply import Failed
+from extproc.model.stage import Answer
+from extproc.telemetry.log import Log
+
+_READ_ON = Continue(mode=Mode.REQUEST)
+_ROUTING_HEADERS = frozenset({"x-forwarded-proto", "content-length", "content-type"})
+"""Envoy's own business, or overwritten anyway: never removed by name"""
+
+
+class State(Enum):
+    HEAD = "head"
+    BODY = "body"
+    SENT = "sent"
+    REPLY = "reply"
+    OVER = "over"
+
+
+class OutOfTurn(Exception):
+    """Envoy sent a message that the state does not allow: the exchange cannot be trusted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What all exchanges of a worker share. `snapshot` is pinned by an exchange when it begins."""
+
+    snapshot: Snapshot
+    live: Live
+    clock: Clock
+    log: Log
+
+
+class Exchange:
+    """One exchange. `handle` gives the answer to each message; `close` gives the `Record`."""
+
+    __slots__ = (
+        "_claimed",
+        "_held",
+        "_machine",
+        "_pipeline",
+        "_request_head",
+        "_returning",
+        "_state",
+        "record",
+    )
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._state = State.HEAD
+        self._pipeline = Pipeline(machine.snapshot.stages)
+        self._held = 0
+        self._claimed: Claimed | None = None
+        self._request_head: RequestHead | None = None
+        self._returning: Returning | None = None
+        self.record = Record(started=machine.clock.monotonic())
+        machine.live.enter()
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is owed to Envoy. Until then the transport must not end cleanly."""
+        return self._state is State.OVER
+
+    async def handle(self, message: Incoming) -> Outgoing:
+        """The answer to one message. Raises OutOfTurn, and nothing else."""
+        begun = self._machine.clock.monotonic()
+        try:
+            return await self._turn(message)
+        except OutOfTurn:
+            raise
+        except GatewayError as error:
+            return self._refuse(error)
+        except Exception:
+            self._machine.log.error(
+                "defect", call=self.record.call_id, traceback=traceback.format_exc(limit=-8)
+            )
+            return self._refuse(
+                Internal("The gateway failed while it handled this call. Its log has the call id.")
+            )
+        finally:
+            self.record.own_seconds += self._machine.clock.monotonic() - begun
+
+    async def _turn(self, message: Incoming) -> Outgoing:
+        match self._state, message:
+            case State.REPLY, messages.ResponseBody():
+                return self._on_response_body(message)
+            case State.HEAD, messages.RequestHead():
+                return await self._on_request_head(message)
+            case State.BODY, messages.RequestBody():
+                return await self._on_request_body(message.body)
+            case State.SENT, messages.ResponseHead():
+                return self._on_response_head(message)
+            case State.BODY, messages.ResponseHead():
+                return self._on_early_reply(message)
+            case _:
+                raise OutOfTurn(f"{type(message).__name__} in state {self._state.value}")
+
+    # --- the request's way in ---
+
+    async def _on_request_head(self, message: messages.RequestHead) -> Outgoing:
+        headers, record, snapshot = message.headers, self.record, self._machine.snapshot
+        record.call_id, record.peer = message.call_id, message.peer
+        path, _, query = headers.get(":path", "/").partition("?")
+        method = headers.get(":method", "GET")
+        claimed = snapshot.claim(method, path)
+        dialect = claimed.dialect if isinstance(claimed, Claimed) else snapshot.speaker(path)
+        record.dialect, record.method, record.path = dialect.name, method, path
+        caller = snapshot.identifier.identify(headers, query, message.peer)
+        record.caller = caller
+        if isinstance(claimed, GatewayError):
+            raise claimed
+        self._claimed = claimed
+        self._request_head = RequestHead(
+            method, path, without_key(query), headers, claimed.operation
+        )
+        if message.end:
+            return await self._on_request_body(b"")
+        self._check_body(headers)
+        self._state = State.BODY
+        return _READ_ON
+
+    def _check_body(self, headers: messages.Mapping[str, str]) -> None:
+        """Refuses what can be refused before Envoy has read a single byte of the body."""
+        limit = self._machine.snapshot.settings.limits.body
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            raise TooLarge(f"The request body has {length} bytes; the limit is {limit}.")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise InvalidRequest(
+                "The request body is compressed; send it without content-encoding.",
+                param="content-encoding",
+                status=415,
+            )
+
+    async def _on_request_body(self, body: bytes) -> Outgoing:
+        head, claimed, record = self._request_head, self._claimed, self.record
+        assert head is not None and claimed is not None and record.caller is not None
+        self._hold(len(body))
+        record.bytes_in = len(body)
+        request = claimed.dialect.parse_request(head, body)
+        match request:
+            case ListModels():
+                return self._answer_models(claimed.dialect, record.caller, request)
+            case Chat():
+                return await self._on_chat(claimed.dialect, head, record.caller, request)
+            case _:
+                assert_never(request)
+
+    def _answer_models(self, dialect: Dialect, caller: Caller, request: ListModels) -> Outgoing:
+        cards = self._machine.snapshot.models_for(caller)
+        reply = dialect.render_models(cards, request, self.record.call_id)
+        return self._answered(reply.status, Reply(reply.status, reply.headers, reply.body))
+
+    async def _on_chat(
+        self, dialect: Dialect, head: RequestHead, caller: Caller, request: Chat
+    ) -> Outgoing:
+        snapshot, record = self._machine.snapshot, self.record
+        record.asked = request.model
+        record.stream = request.stream
+        call = await self._pipeline.on_request(Call(record.call_id, caller, request))
+        if isinstance(call, Answer):
+            return self._answer(dialect, request, call)
+        assert isinstance(call.request, Chat)
+        chosen = plan(snapshot, caller, call.request)
+        first = chosen.targets[0]
+        record.target, record.model = first.target, chosen.name
+        await self._pipeline.on_attempt(call, Attempt(1, first.target))
+        record.attempts = 1
+        rendered = first.backend.dialect.render_request(call.request, first.target)
+        self._returning = Returning(
+            machine_limit=snapshot.settings.limits.body,
+            client=dialect,
+            backend=first.backend,
+            request=replace(call.request, messages=(), tools=(), raw=b""),
+            rendered=replace(rendered, body=b""),
+            context=self._context(first, request),
+            pipeline=self._pipeline,
+            record=record,
+            clock=self._machine.clock,
+        )
+        self._state = State.SENT
+        self._request_head = None
+        return self._leave(head, first, rendered, request.raw)
+
+    def _leave(
+        self, head: RequestHead, to: Planned, rendered: Rendered, received: bytes
+    ) -> Continue:
+        """The request as it goes out: everything of the client's that is not allowed stays here."""
+        target, backend = to.target, to.backend
+        changes = [
+            (":path", target.base_path + rendered.path),
+            ("content-length", str(len(rendered.body))),
+            *backend.fixed,
+            *rendered.headers.items(),
+            *backend.credential.headers(rendered).items(),
+        ]
+        allowed = backend.dialect.request_headers
+        written = {name for name, _ in changes}
+        remove = tuple(
+            name
+            for name in head.headers
+            if name not in allowed
+            and name not in written
+            and name not in _ROUTING_HEADERS
+            and name[0] != ":"
+        )
+        record = self.record
+        assert record.caller is not None
+        return Continue(
+            set=tuple(changes),
+            remove=remove,
+            body=None if rendered.body is received else rendered.body,
+            route=Route(
+                clusters=(target.cluster,),
+                plan=(
+                    ("caller", record.caller.name),
+                    ("dialect", record.dialect),
+                    ("model", record.model),
+                    ("provider", target.provider),
+                ),
+            ),
+        )
+
+    def _context(self, planned: Planned, request: Chat) -> ReplyContext:
+        record = self.record
+        return ReplyContext(
+            call_id=record.call_id,
+            model=request.model or planned.target.model,
+            created=int(self._machine.clock.time()),
+            provider=planned.target.provider,
+            started=record.started,
+            price_per_token=planned.backend.provider.cost_per_token or 0.0,
+            clock=self._machine.clock,
+        )
+
+    def _answer(self, dialect: Dialect, request: Chat, answer: Answer) -> Outgoing:
+        """A stage knew the answer: its events go out in the client's language, at once."""
+        context = ReplyContext(
+            call_id=self.record.call_id,
+            model=request.model,
+            created=int(self._machine.clock.time()),
+            started=self.record.started,
+            clock=self._machine.clock,
+        )
+        encoder = dialect.encoder(request, context)
+        body = b"".join(
+            encoder.feed(event) for event in self._pipeline.on_events(tuple(answer.events))
+        )
+        status, headers = encoder.head()
+        return self._answered(status, Reply(status, headers, body))
+
+    # --- the reply's way out ---
+
+    def _on_early_reply(self, message: messages.ResponseHead) -> Outgoing:
+        """Envoy refused by itself (413, a broken upload): it has already used the client's dialect."""
+        self.record.status = int(message.headers.get(":status", "0") or 0)
+        self.record.outcome = Outcome.REFUSED
+        self.record.error = message.details
+        self._state = State.OVER
+        return messages.CONTINUE
+
+    def _on_response_head(self, message: messages.ResponseHead) -> Outgoing:
+        self._release()
+        assert self._returning is not None
+        answer = self._returning.on_head(message)
+        if isinstance(answer, Reply) or message.end:
+            self._state = State.OVER
+        else:
+            self._state = State.REPLY
+        return answer
+
+    def _on_response_body(self, message: messages.ResponseBody) -> Outgoing:
+        assert self._returning is not None
+        answer = self._returning.on_body(message)
+        if message.end or isinstance(answer, Reply):
+            self._state = State.OVER
+        return answer
+
+    # --- endings ---
+
+    def _refuse(self, error: GatewayError) -> Outgoing:
+        """The error in the client's dialect; once bytes of a stream are out, as its last event."""
+        record = self.record
+        record.refused(error)
+        if self._returning is not None and self._returning.committed:
+            return self._returning.break_off(error)
+        snapshot = self._machine.snapshot
+        dialect = snapshot.dialects.get(record.dialect, snapshot.error_dialect)
+        wire = dialect.render_error(error, record.call_id)
+        record.status = wire.status
+        self._state = State.OVER
+        self._release()
+        headers = {**wire.headers, "x-sluice-error-origin": error.origin.value}
+        return Reply(wire.status, headers, wire.body)
+
+    def _answered(self, status: int, reply: Reply) -> Reply:
+        self.record.status, self.record.outcome = status, Outcome.OK
+        self._state = State.OVER
+        self._release()
+        return reply
+
+    def _hold(self, size: int) -> None:
+        self._machine.live.hold(size)
+        self._held += size
+
+    def _release(self) -> None:
+        self._machine.live.release(self._held)
+        self._held = 0
+
+    async def close(self) -> Record:
+        """Settles everything, exactly once: call it when the transport's stream has ended.
+
+        An exchange that was not over by then was left by the client or cut by
+        the provider: what came counts, and it is never called finished.
+        """
+        if self.record.closed:
+            return self.record
+        record = self.record
+        record.closed = True
+        self._state = State.OVER
+        self._release()
+        self._machine.live.leave()
+        record.duration = self._machine.clock.monotonic() - record.started
+        defect = await self._pipeline.on_end(record.ending())
+        if defect is not None:
+            self._machine.log.error(
+                "defect", call=record.call_id, traceback="".join(traceback.format_exception(defect))
+            )
+        return record
+
+
+__all__ = ["CallId", "Exchange", "Failed", "Machine", "OutOfTurn", "State"]

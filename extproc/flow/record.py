@@ -1,0 +1,63 @@
+"""What is known of one exchange, gathered as it goes: for the log line, the metrics, later the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from extproc.model.call import Attempt, Caller, CallId, Ending, Outcome, Target
+from extproc.model.errors import GatewayError, Kind, Origin
+from extproc.model.reply import Usage
+
+NO_CALL = CallId("")
+
+
+@dataclass(slots=True)
+class Record:
+    """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's.
+
+    `outcome` begins as ABORTED: only an ending that was seen changes it.
+    """
+
+    started: float
+    call_id: CallId = NO_CALL
+    peer: str = ""
+    method: str = ""
+    path: str = ""
+    dialect: str = ""
+    caller: Caller | None = None
+    asked: str = ""
+    model: str = ""
+    target: Target | None = None
+    attempts: int = 0
+    stream: bool = False
+    status: int = 0
+    outcome: Outcome = Outcome.ABORTED
+    usage: Usage | None = None
+    cost: float = 0.0
+    error: str | None = None
+    error_code: str | None = None
+    error_kind: Kind | None = None
+    error_origin: Origin = Origin.GATEWAY
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events: int = 0
+    first_byte: float | None = None
+    own_seconds: float = 0.0
+    duration: float = 0.0
+    closed: bool = False
+
+    def refused(self, error: GatewayError) -> None:
+        """An error ended the exchange: a refusal of ours, or what a provider or the network did."""
+        self.error = error.message
+        self.error_code = error.code or error.kind.value
+        self.error_kind, self.error_origin = error.kind, error.origin
+        if error.origin is Origin.PROVIDER:
+            self.outcome = Outcome.PROVIDER_ERROR
+        elif error.origin is Origin.NETWORK:
+            self.outcome = Outcome.BROKEN
+        else:
+            self.outcome = Outcome.FAILED if error.status == 500 else Outcome.REFUSED
+
+    def ending(self) -> Ending:
+        attempt = Attempt(self.attempts, self.target) if self.target else None
+        return Ending(self.outcome, self.status, attempt, self.usage, self.error)

@@ -1,0 +1,336 @@
+"""The way back: a provider's reply, decoded, seen by the stages, and given to the client.
+
+Where client and provider speak one dialect and no stage looks at replies, the
+provider's bytes pass as they are and events are decoded for the account only.
+Anything else is rendered again from the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from extproc.flow.messages import (
+    CONTINUE,
+    Continue,
+    Mode,
+    Outgoing,
+    Reply,
+    ResponseBody,
+    ResponseHead,
+)
+from extproc.flow.pipeline import Pipeline
+from extproc.flow.record import Record
+from extproc.flow.snapshot import Backend
+from extproc.model.call import Outcome
+from extproc.model.chat import Chat
+from extproc.model.dialect import (
+    Dialect,
+    Rendered,
+    ReplyContext,
+    ReplyDecoder,
+    ReplyEncoder,
+    ReplyHead,
+)
+from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, UpstreamBad
+from extproc.model.ports import Clock
+from extproc.model.reply import Event, Failed, Finished, Started, Used
+
+VIA_UPSTREAM = "via_upstream"
+EVENT_STREAM = "text/event-stream"
+_UNCHANGED = frozenset({"content-type", "date", "x-sluice-call-id"})
+_NOT_OURS_TO_PASS = frozenset({401, 403})
+"""statuses that speak about our own credential, which is none of the client's business"""
+
+
+class Returning:
+    """`committed` is true once the head of a stream has gone out: from then on errors are events."""
+
+    __slots__ = (
+        "_backend",
+        "_broken",
+        "_client",
+        "_clock",
+        "_context",
+        "_decoder",
+        "_encoder",
+        "_limit",
+        "_pieces",
+        "_pipeline",
+        "_raw",
+        "_record",
+        "_rendered",
+        "_reply_head",
+        "_request",
+        "_verdict",
+        "committed",
+    )
+
+    def __init__(
+        self,
+        *,
+        machine_limit: int,
+        client: Dialect,
+        backend: Backend,
+        request: Chat,
+        rendered: Rendered,
+        context: ReplyContext,
+        pipeline: Pipeline,
+        record: Record,
+        clock: Clock,
+    ) -> None:
+        self._limit = machine_limit
+        self._client = client
+        self._backend = backend
+        self._request = request
+        self._rendered = rendered
+        self._context = context
+        self._pipeline = pipeline
+        self._record = record
+        self._clock = clock
+        self._decoder: ReplyDecoder | None = None
+        self._encoder: ReplyEncoder | None = None
+        self._reply_head: ReplyHead | None = None
+        self._verdict: GatewayError | None = None
+        self._raw = client is backend.dialect and not pipeline.touches
+        self._pieces = False
+        self._broken = False
+        self.committed = False
+
+    # --- head ---
+
+    def on_head(self, message: ResponseHead) -> Outgoing:
+        status = int(message.headers.get(":status", "0") or 0)
+        self._record.status = status
+        if message.details != VIA_UPSTREAM:
+            # Only the held body may replace a reply that Envoy made: wait for it.
+            self._verdict = _network_error(status, message.details, self._backend.provider.name)
+            if message.end:
+                return self._refusal(self._verdict)
+            return Continue(mode=Mode.WHOLE)
+        head = ReplyHead(status, message.headers)
+        self._reply_head = head
+        encoding = message.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":
+            return self._refusal(self._bad(f"compressed its reply ({encoding[:32]})"))
+        length = message.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._limit:
+            return self._refusal(self._bad(f"sent {length} bytes; the limit is {self._limit}"))
+        self._decoder = self._backend.dialect.decoder(head, self._rendered)
+        streams = head.content_type == EVENT_STREAM
+        if self._raw and status < 400 and streams != self._request.stream:
+            self._raw = False
+        if message.end:
+            return self._whole(self._decoder.close())
+        if self._request.stream and streams and status < 400:
+            return self._begin_stream(message.headers)
+        return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
+
+    def _begin_stream(self, headers: Mapping[str, str]) -> Continue:
+        self._encoder = self._client.encoder(self._request, self._context)
+        self._pieces = self.committed = True
+        status, own = self._encoder.head()
+        self._record.status = status
+        return Continue(
+            set=(*own.items(), *self._named()),
+            remove=self._forbidden(headers, "content-length"),
+            mode=Mode.PIECES,
+        )
+
+    # --- body ---
+
+    def on_body(self, message: ResponseBody) -> Outgoing:
+        record = self._record
+        if record.first_byte is None:
+            record.first_byte = self._clock.monotonic()
+        if self._pieces:
+            return self._piece(message)
+        if self._verdict is not None:
+            return self._replaced(self._verdict)
+        if not message.end:
+            return self._refusal(self._bad(f"sent more than {self._limit} bytes"))
+        assert self._decoder is not None
+        events = [*self._decoder.feed(message.body), *self._decoder.close()]
+        return self._whole(events, message.body)
+
+    def _piece(self, message: ResponseBody) -> Continue:
+        """One piece of a stream. After a break only silence follows, so the client sees one error."""
+        decoder, record = self._decoder, self._record
+        assert decoder is not None and self._encoder is not None
+        if self._broken:
+            return Continue(body=b"")
+        events: Sequence[Event] = decoder.feed(message.body)
+        if message.end:
+            events = [*events, *decoder.close()]
+        failed = self._account(events)
+        if self._raw:
+            out = decoder.take()
+        else:
+            shown = self._pipeline.on_events(events)
+            out = b"".join([self._encoder.feed(e) for e in shown if not isinstance(e, Failed)])
+        if failed is not None:
+            self._broken = True
+            out += self._encoder.feed(failed)
+        record.bytes_out += len(out)
+        return CONTINUE if out is message.body else Continue(body=out)
+
+    def break_off(self, error: GatewayError) -> Continue:
+        """A defect in the middle of a stream: say so in its language, then nothing more."""
+        assert self._encoder is not None
+        self._broken = True
+        return Continue(body=self._encoder.feed(Failed(error)))
+
+    def _whole(self, events: Sequence[Event], body: bytes = b"") -> Outgoing:
+        """A whole reply, whose head is still held."""
+        record, head = self._record, self._reply_head
+        assert head is not None
+        failed = self._account(events)
+        if failed is not None:
+            return self._failed_whole(failed.error, head, body)
+        if self._raw:
+            record.bytes_out = len(body)
+            return Continue(set=self._named(), remove=self._forbidden(head.headers))
+        encoder = self._client.encoder(self._request, self._context)
+        out = b"".join([encoder.feed(event) for event in self._pipeline.on_events(events)])
+        status, own = encoder.head()
+        record.bytes_out = len(out)
+        record.status = status
+        return Continue(
+            set=(
+                (":status", str(status)),
+                ("content-length", str(len(out))),
+                *own.items(),
+                *self._named(),
+            ),
+            remove=self._forbidden(head.headers),
+            body=out,
+        )
+
+    def _failed_whole(self, error: GatewayError, head: ReplyHead, body: bytes) -> Outgoing:
+        """A provider's own error goes to a client of its dialect as it came; else it is rendered."""
+        faithful = (
+            self._raw
+            and error.origin is Origin.PROVIDER
+            and head.status >= 400
+            and head.status not in _NOT_OURS_TO_PASS
+            and error.status == head.status
+            and body
+        )
+        if not faithful:
+            return self._replaced(error)
+        self._record.bytes_out = len(body)
+        return Continue(
+            set=(*self._named(), ("x-sluice-error-origin", error.origin.value)),
+            remove=self._forbidden(head.headers),
+        )
+
+    def _replaced(self, error: GatewayError) -> Continue:
+        """The error, in place of a reply whose head is held."""
+        self._record.refused(error)
+        wire = self._client.render_error(error, self._context.call_id)
+        self._record.status, self._record.bytes_out = wire.status, len(wire.body)
+        old: Mapping[str, str] = self._reply_head.headers if self._reply_head else {}
+        written = {name for name, _ in wire.headers.items()}
+        return Continue(
+            set=(
+                (":status", str(wire.status)),
+                ("content-length", str(len(wire.body))),
+                *wire.headers.items(),
+                ("x-sluice-error-origin", error.origin.value),
+                *self._named(),
+            ),
+            remove=tuple(n for n in self._forbidden(old) if n not in written),
+            body=wire.body,
+        )
+
+    def _refusal(self, error: GatewayError) -> Reply:
+        """The error at once: whatever the provider still sends is thrown away."""
+        self._record.refused(error)
+        wire = self._client.render_error(error, self._context.call_id)
+        self._record.status, self._record.bytes_out = wire.status, len(wire.body)
+        origin = {"x-sluice-error-origin": error.origin.value}
+        return Reply(wire.status, {**wire.headers, **origin, **dict(self._named())}, wire.body)
+
+    # --- helpers ---
+
+    def _account(self, events: Sequence[Event]) -> Failed | None:
+        """Keeps what the account needs. Gives the failure, if the events end in one."""
+        record = self._record
+        record.events += len(events)
+        for event in events:
+            match event:
+                case Used(usage):
+                    record.usage = usage
+                    price = self._context.price_per_token
+                    record.cost = price * (usage.prompt + usage.output)
+                case Finished():
+                    record.outcome = Outcome.OK
+                case Failed(error):
+                    record.refused(error)
+                    return event
+                case Started():
+                    pass
+                case _:
+                    pass
+        return None
+
+    def _named(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("x-sluice-provider", self._backend.provider.name),
+            (
+                "x-sluice-model",
+                _header_safe(self._record.target.model if self._record.target else ""),
+            ),
+            *(
+                (("x-sluice-dropped", ",".join(self._rendered.dropped)),)
+                if self._rendered.dropped
+                else ()
+            ),
+        )
+
+    def _forbidden(self, headers: Mapping[str, str], *more: str) -> tuple[str, ...]:
+        """Names of the provider's headers that a client does not get."""
+        allowed = self._client.reply_headers
+        return tuple(
+            name
+            for name in headers
+            if name[0] != ":"
+            and (name in more or (name not in _UNCHANGED and not _allowed(name, allowed)))
+        )
+
+    def _bad(self, what: str) -> UpstreamBad:
+        return UpstreamBad(
+            f"Provider {self._backend.provider.name} {what}.", origin=Origin.PROVIDER
+        )
+
+
+def _allowed(name: str, allowed: frozenset[str]) -> bool:
+    if name in allowed or name == "content-length":
+        return True
+    return any(a[-1] == "*" and name.startswith(a[:-1]) for a in allowed)
+
+
+def _header_safe(text: str) -> str:
+    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+
+
+def _network_error(status: int, details: str, provider: str) -> GatewayError:
+    """Envoy answered in the provider's place: say what happened to the attempt."""
+    if status == 504 or "timeout" in details:
+        return Timeout(f"Provider {provider} did not answer in time.", origin=Origin.NETWORK)
+    if "overflow" in details:
+        return Overloaded(
+            f"The gateway has too many calls to provider {provider} open; try again.",
+            code="gateway_busy",
+            retry_after=1.0,
+        )
+    if "connection_failure" in details or "no_healthy_upstream" in details:
+        return UpstreamBad(
+            f"Provider {provider} could not be reached.",
+            code="provider_unreachable",
+            origin=Origin.NETWORK,
+        )
+    return UpstreamBad(
+        f"The connection to provider {provider} broke before it answered.",
+        code="connection_lost",
+        origin=Origin.NETWORK,
+    )

@@ -1,0 +1,73 @@
+"""What Envoy shall say when it answers in our place, in every client dialect.
+
+Each dialect renders its own errors; here is only which failure means what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from extproc.envoygen.local_replies import CALL_ID_TOKEN, LocalReply
+from extproc.flow.snapshot import ERROR_DIALECT, Registry
+from extproc.model.dialect import Dialect
+from extproc.model.errors import (
+    GatewayError,
+    Internal,
+    InvalidRequest,
+    Overloaded,
+    Timeout,
+    TooLarge,
+    UpstreamBad,
+)
+
+_ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
+    (400, InvalidRequest("The request is not valid HTTP.", code="bad_request")),
+    (
+        408,
+        Timeout(
+            "The request did not arrive whole in time.", code="request_timeout", status=408
+        ),
+    ),
+    (
+        413,
+        TooLarge(
+            "The request is larger than the gateway takes (`limits.body`).",
+            code="request_too_large",
+        ),
+    ),
+    (
+        431,
+        InvalidRequest(
+            "The request's headers are larger or more than the gateway takes"
+            " (`limits.header_bytes`, `limits.header_count`).",
+            code="headers_too_large",
+            status=431,
+        ),
+    ),
+    (500, Internal("The gateway failed on this request.", code="internal_error")),
+    (502, UpstreamBad("The provider's reply broke off.", code="bad_gateway")),
+    (
+        503,
+        Overloaded("The gateway cannot serve this now; try again.", code="gateway_unavailable"),
+    ),
+    (504, Timeout("Nobody answered in time.", code="gateway_timeout")),
+    (None, Internal("The gateway could not serve this request.", code="gateway_error")),
+)
+
+
+def local_replies(registry: Registry) -> tuple[LocalReply, ...]:
+    """One for each dialect and failure, then the same for paths that belong to no dialect."""
+    replies: list[LocalReply] = []
+    for name, dialect in sorted(registry.dialects.items()):
+        paths = tuple(dict.fromkeys(endpoint.path for endpoint in dialect.endpoints))
+        if paths:
+            replies.extend(_of(name, dialect, paths))
+    replies.extend(_of(ERROR_DIALECT, registry.dialects[ERROR_DIALECT], ()))
+    return tuple(replies)
+
+
+def _of(name: str, dialect: Dialect, paths: tuple[str, ...]) -> Iterator[LocalReply]:
+    for status, error in _ERRORS:
+        reply = dialect.render_error(error, CALL_ID_TOKEN)
+        kind = reply.headers.get("content-type", "application/json")
+        yield LocalReply(name, paths, status, kind, reply.body.decode())

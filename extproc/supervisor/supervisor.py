@@ -1,0 +1,201 @@
+"""The gateway as a whole: workers, admin process, Envoy and mock, from start to end.
+
+Order of a start: mock, workers and admin together, then Envoy, and `ready`
+only when an exchange can succeed. Order of an end: not ready, Envoy drains,
+Envoy stops, then the workers, then the rest. No exchange passes through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extproc.child import State, state_line
+from extproc.config.layout import Layout
+from extproc.config.schema import Settings
+from extproc.envoygen.nodes import STAT_PREFIX
+from extproc.model.ports import Clock
+from extproc.supervisor.envoy import EnvoyAdmin
+from extproc.supervisor.errors import CannotStart
+from extproc.supervisor.keeper import Keeper, Part
+from extproc.supervisor.table import Table
+from extproc.telemetry.log import Log
+
+START_TRIES = 3
+"""deaths of one part before anything was ready, after which a start is given up"""
+_POLL = 0.02
+_GRACE = 5.0
+"""seconds for a process that has nothing left to do"""
+
+ENVOY = "envoy"
+ADMIN = "admin"
+MOCK = "mock"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that a gateway is made of.
+
+    `parts` by name, `workers` the names of those that do the work. `publish`
+    tells Envoy which sockets to use: the workers' and the admin process's.
+    """
+
+    settings: Settings
+    layout: Layout
+    parts: dict[str, Part]
+    workers: tuple[str, ...]
+    publish: Callable[[Sequence[Path], Path], None]
+
+
+def worker_name(number: int) -> str:
+    return f"worker-{number}"
+
+
+class Supervisor:
+    def __init__(self, house: House, log: Log, clock: Clock) -> None:
+        self._house = house
+        self._log = log
+        self._clock = clock
+        self._table = Table(house.parts)
+        self._keepers = {
+            name: Keeper(self._table[name], part, self._changed, log, clock)
+            for name, part in house.parts.items()
+        }
+        self._envoy = EnvoyAdmin(house.layout.envoy_admin_socket)
+        self._news = asyncio.Event()
+        self._up = False
+        self._draining = False
+        self._published: tuple[Sequence[Path], Path] | None = None
+        self._stop = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    def ask_to_stop(self) -> None:
+        """The first time: drain and stop. The second time: stop at once."""
+        if self._stop.is_set():
+            self._at_once.set()
+        self._stop.set()
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Returns when the gateway was asked to stop and nothing of it runs any more.
+
+        Raises `CannotStart` when a part keeps dying before the gateway is ready.
+        """
+        try:
+            await _first(self._start(on_ready), self._stop.wait())
+            await self._stop.wait()
+            await _first(self._end(), self._at_once.wait())
+        finally:
+            await self._kill()
+
+    async def _start(self, on_ready: Callable[[], None]) -> None:
+        first = [name for name in self._keepers if name != ENVOY]
+        for name in first:
+            self._keepers[name].start()
+        await self._until_ready(first)
+        self._publish()
+        self._keepers[ENVOY].start()
+        await self._until_ready([ENVOY])
+        self._up = True
+        on_ready()
+
+    async def _until_ready(self, names: Sequence[str]) -> None:
+        while len(self._table.ready(names)) < len(names):
+            for name in names:
+                if self._table[name].deaths >= START_TRIES:
+                    raise CannotStart(f"{name} cannot start; its own messages above say why.")
+            self._news.clear()
+            await self._news.wait()
+
+    def _changed(self) -> None:
+        self._news.set()
+        if self._published is not None:
+            self._publish()
+        self._tell()
+
+    def _tell(self) -> None:
+        line = state_line(
+            State(draining=self._draining, workers=len(self._table.ready(self._house.workers)))
+        )
+        for name in (*self._house.workers, ADMIN):
+            if self._table[name].ready:
+                self._keepers[name].tell(line)
+
+    def _publish(self) -> None:
+        """Tells Envoy the sockets of those who are ready. A full disk is tried again."""
+        layout = self._house.layout
+        sockets = [
+            layout.worker_socket(number, self._table[name].generation)
+            for number, name in enumerate(self._house.workers, 1)
+            if self._table[name].ready
+        ]
+        wanted = (sockets, layout.admin_socket(self._table[ADMIN].generation))
+        if wanted == self._published:
+            return
+        try:
+            self._house.publish(*wanted)
+        except OSError as error:
+            if self._published is None:
+                raise CannotStart(f"cannot write Envoy's configuration: {error}") from error
+            self._log.error("cannot tell Envoy about its workers", reason=str(error))
+            asyncio.get_running_loop().call_later(1.0, self._publish)
+        else:
+            self._published = wanted
+
+    async def _end(self) -> None:
+        for keeper in self._keepers.values():
+            keeper.retire()
+        self._draining = True
+        self._tell()
+        if self._up:
+            await self._drain()
+        for group in ((ENVOY,), self._house.workers, (ADMIN, MOCK)):
+            ends = (self._keepers[name].end(_GRACE) for name in group if name in self._keepers)
+            await asyncio.gather(*ends)
+
+    async def _drain(self) -> None:
+        """Waits for what runs. Half of the time new calls are served, then they are refused."""
+        limit = self._house.settings.limits.drain_timeout
+        deadline = self._clock.monotonic() + limit
+        try:
+            running = await self._envoy.active(STAT_PREFIX)
+            self._log.info("draining", exchanges=running, limit_s=limit)
+            await self._envoy.drain()
+            await self._until_idle(deadline - limit / 2)
+            await self._envoy.stop_listening()
+            running = await self._until_idle(deadline)
+        except OSError as error:
+            self._log.warning("Envoy does not drain", reason=str(error) or type(error).__name__)
+            return
+        if running:
+            self._log.warning("cut at the end of the drain", exchanges=running)
+
+    async def _until_idle(self, deadline: float) -> int:
+        """The number of exchanges that still run at the deadline; usually 0, and earlier."""
+        while running := await self._envoy.active(STAT_PREFIX):
+            if self._clock.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_POLL)
+        return running
+
+    async def _kill(self) -> None:
+        for keeper in self._keepers.values():
+            keeper.kill()
+        await asyncio.gather(*(keeper.end(0.0) for keeper in self._keepers.values()))
+
+
+async def _first(*what: Coroutine[Any, Any, object]) -> None:
+    """Runs all until one is done, cancels the others, raises what the first one raised."""
+    tasks = [asyncio.create_task(one) for one in what]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,109 @@
+"""The numbers of all parts together: as Prometheus text, and as one small JSON object.
+
+Takes the directory that the parts count into; reads it and changes nothing.
+Both forms come from the same reading, so they agree.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_ERRORS = frozenset({"refused", "provider_error", "broken", "failed"})
+"""outcomes that count as errors: a client that hung up is none"""
+_TOKENS = frozenset({"input", "cache_read", "cache_write", "output"})
+"""kinds that add up: reasoning is a part of output"""
+
+
+def collect(directory: Path, *, openmetrics: bool = False) -> str:
+    """Everything that was counted, in the text format 0.0.4 or in OpenMetrics 1.0.0."""
+    registry = CollectorRegistry()
+    registry.register(_Reading(_families(directory)))
+    render = generate_openmetrics if openmetrics else generate_latest
+    return render(registry).decode()
+
+
+def summary(directory: Path) -> dict[str, object]:
+    """The service's own metrics object.
+
+    `average_response_time` is in seconds, over exchanges that
+    reached a provider; `error_rate` a percentage of all exchanges;
+    `cache_hit_rate` a fraction, 0 as long as there is no cache;
+    `uptime_percentage` the share of the time since the gateway was first ready
+    in which exchanges could succeed.
+    """
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in _families(directory)
+        for sample in family.samples
+    }
+    requests = list(_named(samples, "sluice_requests_total"))
+    total = sum(value for _, value in requests)
+    errors = sum(value for labels, value in requests if labels["outcome"] in _ERRORS)
+    by_provider: dict[str, int] = defaultdict(int)
+    for labels, value in requests:
+        if labels["provider"]:
+            by_provider[labels["provider"]] += int(value)
+    seconds = _asked(samples, "sluice_request_duration_seconds_sum")
+    answers = _asked(samples, "sluice_request_duration_seconds_count")
+    tokens = sum(
+        value
+        for labels, value in _named(samples, "sluice_tokens_total")
+        if labels["kind"] in _TOKENS
+    )
+    watched = sum(value for _, value in _named(samples, "sluice_watched_seconds_total"))
+    unready = sum(value for _, value in _named(samples, "sluice_unready_seconds_total"))
+    return {
+        "total_requests": int(total),
+        "requests_by_provider": dict(sorted(by_provider.items())),
+        "total_tokens_used": int(tokens),
+        "total_cost": round(sum(v for _, v in _named(samples, "sluice_cost_usd_total")), 9),
+        "average_response_time": round(seconds / answers, 6) if answers else 0.0,
+        "cache_hit_rate": 0.0,
+        "error_rate": round(100 * errors / total, 4) if total else 0.0,
+        "uptime_percentage": round(100 * (1 - unready / watched), 4) if watched else 100.0,
+    }
+
+
+_Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+class _Reading:
+    """A reading as the collector that the renderers want."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._reading = families
+
+    def collect(self) -> list[Metric]:
+        return self._reading
+
+    def describe(self) -> list[Metric]:
+        return []
+
+
+def _families(directory: Path) -> list[Metric]:
+    if not directory.is_dir():
+        return []
+    collector = MultiProcessCollector(None, str(directory))
+    return sorted(collector.collect(), key=lambda family: family.name)
+
+
+def _named(samples: _Samples, name: str) -> Iterator[tuple[dict[str, str], float]]:
+    for (found, labels), value in samples.items():
+        if found == name:
+            yield dict(labels), value
+
+
+def _asked(samples: _Samples, name: str) -> float:
+    """The sum over exchanges for which a provider was asked."""
+    return sum(value for labels, value in _named(samples, name) if labels["provider"])

@@ -1,0 +1,62 @@
+"""What every transport shares: one gRPC stream, seen as messages in and bytes out.
+
+A transport makes one `Conversation` for each stream that Envoy opens, gives it
+each serialised ProcessingRequest, and sends back what it returns. It asks
+`over` before it ends a stream cleanly: Envoy passes the rest of an exchange
+raw when a stream ends OK too early, so a stream that is not over ends
+UNAVAILABLE, whatever happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NewType
+
+from extproc.flow.exchange import Exchange, Machine
+from extproc.flow.record import Record
+from extproc.model.call import CallId
+from extproc.wire.pb import ext_proc_pb2 as pb
+from extproc.wire.translate import incoming, outgoing
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+METHOD = "Process"
+HEALTH_SERVICE = "grpc.health.v1.Health"
+HEALTH_METHOD = "Check"
+SERVING = b"\x08\x01"
+NOT_SERVING = b"\x08\x02"
+"""grpc.health.v1.HealthCheckResponse, whose only field is an enum"""
+
+Finish = Callable[[Record], None]
+MessageLimit = NewType("MessageLimit", int)
+ENVELOPE = 1 << 20
+"""bytes that a message may have beyond the body in it: headers, attributes, framing"""
+
+
+def message_limit(body_limit: int) -> MessageLimit:
+    """The largest gRPC message, in bytes, that carries a body at its limit."""
+    return MessageLimit(body_limit + ENVELOPE)
+
+
+class Conversation:
+    """One stream. `finish` gets the record once, when the stream has ended."""
+
+    __slots__ = ("_call_id", "_exchange", "_finish", "_peer")
+
+    def __init__(self, machine: Machine, finish: Finish, call_id: str, peer: str) -> None:
+        self._exchange = Exchange(machine)
+        self._finish = finish
+        self._call_id = CallId(call_id)
+        self._peer = peer
+
+    @property
+    def over(self) -> bool:
+        return self._exchange.over
+
+    async def answer(self, message: bytes) -> bytes:
+        """Raises DecodeError, Unexpected or OutOfTurn: end the stream UNAVAILABLE then."""
+        request = pb.ProcessingRequest.FromString(message)
+        phase, told = incoming(request, self._call_id, self._peer)
+        return outgoing(await self._exchange.handle(told), phase)
+
+    async def close(self) -> None:
+        self._finish(await self._exchange.close())

@@ -1,0 +1,193 @@
+"""The external processing protocol on one side, `flow.messages` on the other.
+
+`incoming` reads a ProcessingRequest, `outgoing` writes a ProcessingResponse.
+Knows the protocol (envoy.service.ext_proc.v3) and nothing of policy or I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+
+from google.protobuf.struct_pb2 import Struct
+
+from extproc.config.names import ANSWERED, PLAN_NAMESPACE, ROUTE_NAMESPACE
+from extproc.flow.messages import (
+    Continue,
+    Incoming,
+    Mode,
+    Outgoing,
+    Reply,
+    RequestBody,
+    RequestHead,
+    ResponseBody,
+    ResponseHead,
+    Route,
+)
+from extproc.model.call import CallId
+from extproc.wire.pb import ext_proc_pb2 as pb
+
+_ATTRIBUTES = "envoy.filters.http.ext_proc"
+_CLUSTER = "xds.cluster_name"
+_DETAILS = "response.code_details"
+_OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_IMMEDIATE_DETAILS = "sluice"
+_PLANS = 4096
+"""distinct routes whose metadata is kept ready: providers x models x callers"""
+
+
+class Phase(Enum):
+    """Which message is being answered. Values are the names of the oneof's fields."""
+
+    REQUEST_HEADERS = "request_headers"
+    REQUEST_BODY = "request_body"
+    RESPONSE_HEADERS = "response_headers"
+    RESPONSE_BODY = "response_body"
+
+
+class Unexpected(Exception):
+    """A message that our processing mode never asks for (trailers, an empty oneof)."""
+
+
+def incoming(request: pb.ProcessingRequest, call_id: CallId, peer: str) -> tuple[Phase, Incoming]:
+    """Raises Unexpected."""
+    match request.WhichOneof("request"):
+        case "response_body":
+            body = request.response_body
+            return Phase.RESPONSE_BODY, ResponseBody(body.body, body.end_of_stream)
+        case "request_headers":
+            head = request.request_headers
+            headers = header_map(head.headers)
+            return Phase.REQUEST_HEADERS, RequestHead(call_id, peer, headers, head.end_of_stream)
+        case "request_body":
+            return Phase.REQUEST_BODY, RequestBody(request.request_body.body)
+        case "response_headers":
+            head = request.response_headers
+            cluster, details = _attributes(request)
+            headers = header_map(head.headers)
+            message = ResponseHead(headers, head.end_of_stream, cluster, details)
+            return Phase.RESPONSE_HEADERS, message
+        case other:
+            raise Unexpected(str(other))
+
+
+def header_map(headers: pb.HeaderMap) -> Mapping[str, str]:
+    """Lower-case names (Envoy's); the values of a repeated header joined. Bytes read as Latin-1."""
+    pairs = [(h.key, h.raw_value.decode("latin-1") or h.value) for h in headers.headers]
+    result = dict(pairs)
+    if len(result) == len(pairs):
+        return result
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _attributes(request: pb.ProcessingRequest) -> tuple[str, str]:
+    if _ATTRIBUTES not in request.attributes:
+        return "", ""
+    fields = request.attributes[_ATTRIBUTES].fields
+    cluster = fields[_CLUSTER].string_value if _CLUSTER in fields else ""
+    details = fields[_DETAILS].string_value if _DETAILS in fields else ""
+    return cluster, details
+
+
+def outgoing(answer: Outgoing, phase: Phase) -> bytes:
+    """The serialised ProcessingResponse that answers a message of `phase`."""
+    match answer:
+        case Continue():
+            if answer.body is None and not answer.set and not answer.remove and not answer.route:
+                return _plain(phase, answer.mode)
+            return _changed(answer, phase)
+        case Reply():
+            return _immediate(answer)
+
+
+@lru_cache(maxsize=64)
+def _plain(phase: Phase, mode: Mode | None) -> bytes:
+    """Go on unchanged: a constant for each phase and mode."""
+    response = pb.ProcessingResponse()
+    getattr(response, phase.value).response.SetInParent()
+    if mode is not None:
+        response.mode_override.CopyFrom(_MODES[mode])
+    return response.SerializeToString()
+
+
+def _changed(answer: Continue, phase: Phase) -> bytes:
+    response = pb.ProcessingResponse()
+    common: pb.CommonResponse = getattr(response, phase.value).response
+    mutation = common.header_mutation
+    for name, value in answer.set:
+        mutation.set_headers.append(_header(name, value))
+    mutation.remove_headers.extend(answer.remove)
+    if answer.body is not None:
+        common.body_mutation.body = answer.body
+    if answer.mode is not None:
+        response.mode_override.CopyFrom(_MODES[answer.mode])
+    if answer.route is not None:
+        # Envoy ignores this flag unless the same reply mutates a header; a routed request always does.
+        common.clear_route_cache = True
+        return response.SerializeToString() + _route(answer.route)
+    return response.SerializeToString()
+
+
+@lru_cache(maxsize=_PLANS)
+def _route(route: Route) -> bytes:
+    """The dynamic metadata of a route, as bytes to append: protobuf merges what is concatenated."""
+    metadata = Struct()
+    groups = metadata.get_or_create_struct(ROUTE_NAMESPACE).get_or_create_list("priority_groups")
+    for i, name in enumerate(route.clusters):
+        group = groups.add_struct()
+        group["name"] = f"g{i}"
+        cluster = group.get_or_create_list("clusters").add_struct()
+        cluster["cluster_name"], cluster["weight"] = name, 100
+    metadata.get_or_create_struct(PLAN_NAMESPACE).update(dict(route.plan))
+    return pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString()
+
+
+def _immediate(answer: Reply) -> bytes:
+    response = pb.ProcessingResponse()
+    immediate = response.immediate_response
+    immediate.status.code = answer.status
+    for name, value in answer.headers.items():
+        immediate.headers.set_headers.append(_header(name, value))
+    immediate.body = answer.body
+    immediate.details = _IMMEDIATE_DETAILS
+    return response.SerializeToString() + _ANSWERED
+
+
+def _header(name: str, value: str) -> pb.HeaderValueOption:
+    return pb.HeaderValueOption(
+        header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")),
+        append_action=_OVERWRITE,
+    )
+
+
+def _answered() -> bytes:
+    metadata = Struct()
+    metadata.update({PLAN_NAMESPACE: {ANSWERED: "1"}})
+    return pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString()
+
+
+_ANSWERED = _answered()
+
+
+def _mode(body: pb.ProcessingMode.BodySendMode) -> pb.ProcessingMode:
+    # An override replaces the whole mode, so every field is stated.
+    return pb.ProcessingMode(
+        request_header_mode=pb.ProcessingMode.SEND,
+        request_body_mode=pb.ProcessingMode.BUFFERED,
+        response_header_mode=pb.ProcessingMode.SEND,
+        response_body_mode=body,
+        request_trailer_mode=pb.ProcessingMode.SKIP,
+        response_trailer_mode=pb.ProcessingMode.SKIP,
+    )
+
+
+_MODES: Mapping[Mode, pb.ProcessingMode] = {
+    Mode.REQUEST: _mode(pb.ProcessingMode.NONE),
+    Mode.WHOLE: _mode(pb.ProcessingMode.BUFFERED),
+    Mode.BOUNDED: _mode(pb.ProcessingMode.BUFFERED_PARTIAL),
+    Mode.PIECES: _mode(pb.ProcessingMode.STREAMED),
+}

@@ -1,0 +1,1 @@
+"""`make bench`: what an exchange costs, as ratios within one run."""

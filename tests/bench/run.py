@@ -1,0 +1,399 @@
+"""`make bench`: Sluice beside what it stands on, in one run.
+
+Four systems, one Envoy thread and one worker each, so that two cores suffice:
+the mock provider alone, a bare Envoy, Envoy with an ext_proc server that decides
+nothing, and Sluice with its whole default pipeline. Prints Markdown; ratios and
+differences between rows of one run mean something, single figures do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extproc.config.layout import Layout
+from extproc.config.names import provider_cluster
+from extproc.config.schema import Provider, Server, Settings
+from extproc.envoygen.binary import envoy_binary
+from extproc.envoygen.render import render
+from extproc.envoygen.static import static
+from tests.bench.measure import Load, cpu_seconds, hold_open, resident, wrk
+
+KEY = "bench-key-0123456789abcdef"
+MODEL = "gpt-4o-mini"
+EVENTS = 50
+READY_SECONDS = 20
+MICRO = 1e6
+
+
+@dataclass
+class System:
+    """Something that answers at `url`. Processes whose time is counted, by part."""
+
+    name: str
+    url: str
+    key: str | None = None
+    processes: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    prompt: int
+    stream: bool
+
+    def body(self, *, words: int = 20, directive: str = "") -> bytes:
+        text = ("lorem ipsum dolor " * (self.prompt // 18 + 1))[: self.prompt] + directive
+        request: dict[str, object] = {
+            "model": f"{MODEL}",
+            "messages": [{"role": "user", "content": text}],
+        }
+        if self.stream:
+            request["stream"] = True
+        return json.dumps(request, separators=(",", ":")).encode()
+
+
+CASES = [
+    Case("1 KB whole", 1 << 10, stream=False),
+    Case("10 KB whole", 10 << 10, stream=False),
+    Case("1 KB stream", 1 << 10, stream=True),
+    Case("10 KB stream", 10 << 10, stream=True),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(command: list[str], *, log: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
+    with log.open("a") as sink:
+        running = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            text=True,
+            **options,  # type: ignore[call-overload]
+        )
+        try:
+            yield running
+        finally:
+            running.send_signal(signal.SIGTERM)
+            try:
+                running.wait(10)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def await_answer(url: str, body: bytes, key: str | None) -> None:
+    """Returns once `url` answers 200, or raises TimeoutError."""
+    deadline = time.monotonic() + READY_SECONDS
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key or 'none'}"}
+    while True:
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, body, headers), timeout=5
+            ) as got:
+                got.read()
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def envoy(stack: ExitStack, folder: Path, bootstrap: dict[str, object], name: str) -> int:
+    config = folder / f"{name}.json"
+    config.write_text(json.dumps(bootstrap))
+    command = [str(envoy_binary()), "-c", str(config), "--disable-hot-restart"]
+    command += ["--concurrency", "1", "-l", "error"]
+    return stack.enter_context(process(command, log=folder / f"{name}.log")).pid
+
+
+def bare(stack: ExitStack, folder: Path, upstream: int) -> System:
+    """Envoy as a plain HTTP proxy."""
+    port = free_port()
+    types = "type.googleapis.com/envoy.extensions.filters"
+    manager = {
+        "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "bare",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [
+                        {"match": {"prefix": "/"}, "route": {"cluster": "mock", "timeout": "0s"}}
+                    ],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{types}.http.router.v3.Router"},
+            }
+        ],
+    }
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": upstream}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    bootstrap: dict[str, object] = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "bare",
+                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+                    "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "mock",
+                    "type": "STATIC",
+                    "load_assignment": {"cluster_name": "mock", "endpoints": endpoints},
+                }
+            ],
+        }
+    }
+    pid = envoy(stack, folder, bootstrap, "bare")
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    return System("bare Envoy", url, processes={"envoy": pid})
+
+
+def noop(stack: ExitStack, folder: Path, upstream: int) -> System:
+    """Sluice's own Envoy configuration, with a worker that decides nothing."""
+    port = free_port()
+    worker_socket = folder / "noop.sock"
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.noop",
+        str(worker_socket),
+        provider_cluster("acme"),
+    ]
+    worker = stack.enter_context(process(command, log=folder / "noop-worker.log"))
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    settings = Settings(
+        server=Server(port=port),
+        providers={
+            "acme": Provider(
+                name="acme",
+                dialect="openai_chat",
+                endpoint=f"http://127.0.0.1:{upstream}/v1",
+                models=("*",),
+            )
+        },
+    )
+    layout = Layout(folder / "noop", folder / "noop-run")
+    layout.envoy.mkdir(parents=True)
+    layout.run.mkdir()
+    bootstrap = static(render(settings, layout, [worker_socket], None, ()))
+    pid = envoy(stack, folder, bootstrap, "noop")
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    return System("Envoy + no-op grpc.aio", url, processes={"envoy": pid, "worker": worker.pid})
+
+
+def sluice(stack: ExitStack, folder: Path, upstream: int) -> System:
+    """The whole gateway: a key to check, metrics, a log line for each exchange."""
+    port = free_port()
+    config = folder / "sluice.yaml"
+    config.write_text(
+        f"server: {{port: {port}}}\nworkers: 1\ndata: {folder / 'data'}\n"
+        f"providers:\n  acme:\n    dialect: openai_chat\n"
+        f"    endpoint: http://127.0.0.1:{upstream}/v1\n    api_key: provider-secret\n"
+        f'    models: ["*"]\nkeys:\n  - {{name: bench, key: {KEY}}}\n'
+        "log: {access: false, format: json}\n"
+    )
+    program = Path(sys.executable).with_name("sluice")
+    command = [str(program), "up", "--config", str(config)]
+    running = stack.enter_context(
+        process(command, log=folder / "sluice.log", env={**os.environ, "SLUICE_CONCURRENCY": "1"})
+    )
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    await_answer(url, CASES[0].body(), KEY)
+    parts: dict[str, int] = {}
+    for pid in children(running.pid):
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        if b" worker 1" in line:
+            parts["worker"] = pid
+        elif b"envoy" in line and b"--concurrency" in line:
+            parts["envoy"] = pid
+    return System("Sluice", url, key=KEY, processes=parts)
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *children(int(child))]
+    return found
+
+
+@dataclass
+class Result:
+    """Microseconds of processor time for one exchange, by part."""
+
+    load: Load
+    cpu: dict[str, float]
+    alone: Load
+
+
+def measure(system: System, case: Case, seconds: float) -> Result:
+    body = case.body()
+    wrk(system.url, body, 16, 1, system.key)
+    before = {part: cpu_seconds(pid) for part, pid in system.processes.items()}
+    load = wrk(system.url, body, 16, seconds, system.key)
+    after = {part: cpu_seconds(pid) for part, pid in system.processes.items()}
+    cpu = {part: (after[part] - before[part]) / load.requests * MICRO for part in before}
+    return Result(load, cpu, wrk(system.url, body, 1, max(2.0, seconds / 2), system.key))
+
+
+def held_streams(system: System, count: int) -> float:
+    """Bytes of a worker's memory that one open stream keeps."""
+    body = Case("", 1 << 10, stream=True).body(directive="[[mock stall=forever@1]]")
+
+    async def run() -> float:
+        worker = system.processes["worker"]
+        for writer in await hold_open(system.url, body, 50, system.key):
+            writer.close()
+        await asyncio.sleep(0.5)
+        before = resident(worker)
+        writers = await hold_open(system.url, body, count, system.key)
+        held = resident(worker) - before
+        for writer in writers:
+            writer.close()
+        return held / count
+
+    return asyncio.run(run())
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def report(results: dict[tuple[str, str], Result], systems: list[System]) -> str:
+    rows: list[list[str]] = []
+    for case in CASES:
+        direct = results["mock directly", case.name]
+        for system in systems:
+            got = results[system.name, case.name]
+            cpu = got.cpu
+            rows.append(
+                [
+                    case.name,
+                    system.name,
+                    f"{got.load.rate:,.0f}",
+                    f"{cpu.get('envoy', 0):,.0f}" if cpu else "-",
+                    f"{cpu['worker']:,.0f}" if "worker" in cpu else "-",
+                    f"{got.alone.p50 - direct.alone.p50:+.2f}",
+                    f"{got.alone.p99 - direct.alone.p99:+.2f}",
+                    str(got.load.failed + got.alone.failed),
+                ]
+            )
+    header = [
+        "case",
+        "system",
+        "req/s c16",
+        "Envoy us",
+        "worker us",
+        "added p50 ms c1",
+        "added p99 ms c1",
+        "failed",
+    ]
+    return table(header, rows)
+
+
+def ours(results: dict[tuple[str, str], Result], case: str) -> float:
+    """Microseconds of the worker's time that are ours: beyond the no-op's."""
+    mine, theirs = results["Sluice", case], results["Envoy + no-op grpc.aio", case]
+    return mine.cpu["worker"] - theirs.cpu["worker"]
+
+
+def need_wrk() -> None:
+    if shutil.which("wrk"):
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "wrk"]):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return
+    sys.exit("make bench needs wrk: install the package `wrk` of your system.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4, help="for each load (default 4)")
+    parser.add_argument("--streams", type=int, default=400, help="held open for the memory figure")
+    args = parser.parse_args()
+    need_wrk()
+    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        port = free_port()
+        program = Path(sys.executable).with_name("sluice")
+        command = [str(program), "mock", "--port", str(port), "--no-record", "--quiet"]
+        stack.enter_context(process(command, log=folder / "mock.log"))
+        direct = System("mock directly", f"http://127.0.0.1:{port}/v1/chat/completions")
+        systems = [direct, bare(stack, folder, port), noop(stack, folder, port)]
+        systems.append(sluice(stack, folder, port))
+        for system in systems:
+            await_answer(system.url, CASES[0].body(), system.key)
+        rest = {s.name: resident(s.processes["worker"]) for s in systems if "worker" in s.processes}
+        results = {
+            (system.name, case.name): measure(system, case, args.seconds)
+            for case in CASES
+            for system in systems
+        }
+        held = {s.name: held_streams(s, args.streams) for s in systems if "worker" in s.processes}
+        print(report(results, systems))
+        print()
+        per_event = (ours(results, "1 KB stream") - ours(results, "1 KB whole")) / stream_events(
+            direct
+        )
+        print(
+            table(
+                ["figure", "measured", "target"],
+                [
+                    ["our CPU, 1 KB whole", f"{ours(results, '1 KB whole'):.0f} us", "< 120 us"],
+                    ["our CPU, 10 KB whole", f"{ours(results, '10 KB whole'):.0f} us", ""],
+                    ["our CPU, an untouched event", f"{per_event:.1f} us", "< 8 us"],
+                    ["worker at rest", f"{rest['Sluice'] / 2**20:.0f} MB", "< 80 MB"],
+                    [
+                        "an open stream beyond the no-op's",
+                        f"{(held['Sluice'] - held['Envoy + no-op grpc.aio']) / 1024:.1f} KB",
+                        "< 15 KB",
+                    ],
+                ],
+            )
+        )
+
+
+def stream_events(system: System) -> int:
+    """How many events the mock's stream has, so that a cost can be told for one."""
+    request = urllib.request.Request(
+        system.url, CASES[2].body(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as got:
+        return got.read().count(b"data:")
+
+
+if __name__ == "__main__":
+    main()

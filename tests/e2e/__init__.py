@@ -1,0 +1,1 @@
+"""The whole gateway, through the real Envoy and the providers' real SDKs. Only the provider is played."""

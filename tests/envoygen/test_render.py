@@ -1,0 +1,103 @@
+"""What cannot be rendered is said in words, and what is left out is left out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from extproc.config.layout import Layout
+from extproc.config.schema import Provider, Server, Settings
+from extproc.envoygen.binary import envoy_binary, trusted_roots
+from extproc.envoygen.local_replies import LocalReply, local_reply_config
+from extproc.envoygen.nodes import RenderError, seconds
+from extproc.envoygen.render import dump, render
+from tests.envoygen.cases import ROOTS, minimal, rendered, several
+
+LAYOUT = Layout(Path("/data"), Path("/run"))
+
+
+def with_provider(**fields: str) -> Settings:
+    given = {"name": "p", "dialect": "openai_chat", "endpoint": "https://a.test", **fields}
+    return Settings(providers={"p": msgspec.convert(given, Provider)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (with_provider(endpoint="ftp://a.test"), "providers.p.endpoint: expected http(s)://"),
+        (with_provider(endpoint="https://a.test:x"), "providers.p.endpoint: Port could not"),
+        (with_provider(proxy="corp"), "providers.p.proxy: expected host:port"),
+        (Settings(server=Server(port=0)), "server.port: 0 must be replaced"),
+        (Settings(server=Server(host="a.test")), "server.host: expected an IP address"),
+    ],
+)
+def test_errors_name_the_key(settings: Settings, told: str) -> None:
+    with pytest.raises(RenderError, match=re.escape(told)):
+        rendered(settings, LAYOUT)
+
+
+def test_https_is_never_unverified() -> None:
+    with pytest.raises(RenderError, match="no file of trusted certificate authorities"):
+        render(with_provider(), LAYOUT, [], None, [])
+    files = rendered(with_provider(), LAYOUT, ROOTS)
+    assert f'"filename": "{ROOTS}"' in dump(files.cds)
+    assert '"exact": "a.test"' in dump(files.cds)
+
+
+def test_relative_paths_are_refused() -> None:
+    with pytest.raises(RenderError, match=re.escape("'.sluice'")):
+        rendered(minimal(), Layout(Path(".sluice"), Path("/run")))
+
+
+def test_an_unavailable_provider_has_no_cluster() -> None:
+    clusters = dump(rendered(several(), LAYOUT).cds)
+    assert "provider-openai" in clusters
+    assert "provider-gone" not in clusters
+
+
+def test_only_eds_changes_with_the_workers() -> None:
+    one = render(minimal(), LAYOUT, [Path("/run/a")], None, [])
+    two = render(minimal(), LAYOUT, [Path("/run/b"), Path("/run/c")], Path("/run/d"), [])
+    assert one.eds != two.eds
+    assert one.eds_admin != two.eds_admin
+    assert (one.bootstrap, one.cds, one.ecds, one.rds, one.lds) == (
+        two.bootstrap,
+        two.cds,
+        two.ecds,
+        two.rds,
+        two.lds,
+    )
+
+
+def test_particular_replies_come_first() -> None:
+    given = [
+        LocalReply("any", (), None, "t", "4"),
+        LocalReply("any", (), 431, "t", "3"),
+        LocalReply("a", ("/a",), None, "t", "2"),
+        LocalReply("a", ("/a",), 413, "t", "1"),
+        LocalReply("b", ("/b",), 413, "t", "1b"),
+    ]
+    bodies = re.findall(r'"inline_string": "(\w+)"', dump(local_reply_config(given)))
+    assert bodies == ["1", "1b", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0s"), (30, "30s"), (0.25, "0.25s"), (1e-3, "0.001s"), (3600.0, "3600s")],
+)
+def test_seconds(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_trusted_roots(tmp_path: Path) -> None:
+    here = tmp_path / "roots.pem"
+    assert trusted_roots([here]) is None
+    here.touch()
+    assert trusted_roots([tmp_path, here]) == here
+
+
+def test_envoy_is_installed() -> None:
+    assert envoy_binary().is_file()

@@ -1,0 +1,88 @@
+"""Which provider answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from extproc.config.schema import TargetRef
+from extproc.flow.router import plan
+from extproc.model.call import LOCAL, Caller
+from extproc.model.chat import Chat
+from extproc.model.errors import InvalidRequest, NotFound, Overloaded, PermissionDenied
+from tests.kit import provider, settings, snapshot
+
+TWO = settings(
+    providers={
+        "acme": provider(),
+        "zeta": provider("zeta", models=("z-*",), model="z-1", endpoint="https://z.example/api/v1"),
+        "gone": provider("gone", models=("g",), unavailable="api_key: GONE_KEY is not set"),
+    },
+    models={
+        "fast": (TargetRef(provider="gone", model="g"), TargetRef(provider="zeta", model="z-9")),
+        "lost": (TargetRef(provider="gone", model="g"),),
+    },
+)
+
+
+def ask(model: str = "", provider: str | None = None, caller: Caller = LOCAL) -> tuple[str, str]:
+    request = Chat("openai_chat", model, (), provider=provider)
+    target = plan(snapshot(TWO), caller, request).targets[0].target
+    return target.provider, target.model
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "expected"),
+    [
+        ("gpt-4o", None, ("acme", "gpt-4o")),
+        ("z-77", None, ("zeta", "z-77")),
+        ("fast", None, ("zeta", "z-9")),
+        ("zeta/z-3", None, ("zeta", "z-3")),
+        ("", None, ("acme", "gpt-4o")),
+        ("auto", None, ("acme", "gpt-4o")),
+        ("auto", "auto", ("acme", "gpt-4o")),
+        ("", "zeta", ("zeta", "z-1")),
+        ("z-5", "zeta", ("zeta", "z-5")),
+    ],
+)
+def test_target(model: str, provider: str | None, expected: tuple[str, str]) -> None:
+    assert ask(model, provider) == expected
+
+
+def test_unknown_model_is_404_and_says_where_to_look() -> None:
+    for name in ("nope", "acme/nope", "/", "nope/gpt-4o"):
+        with pytest.raises(NotFound, match="v1/models") as error:
+            ask(name)
+        assert (error.value.code, error.value.param) == ("model_not_found", "model")
+
+
+def test_unknown_provider_lists_those_there_are() -> None:
+    with pytest.raises(InvalidRequest, match="acme, zeta"):
+        ask("", "nope")
+
+
+def test_unavailable_provider_says_why() -> None:
+    for model, name in (("lost", None), ("", "gone")):
+        with pytest.raises(Overloaded, match="GONE_KEY is not set"):
+            ask(model, name)
+
+
+def test_key_may_use_only_its_models() -> None:
+    carol = Caller("carol", models=frozenset({"fast", "gpt-4o-mini", "z-7*"}))
+    assert ask("fast", caller=carol) == ("zeta", "z-9")
+    assert ask("acme/gpt-4o-mini", caller=carol) == ("acme", "gpt-4o-mini")
+    assert ask("z-77", caller=carol) == ("zeta", "z-77")
+    for model in ("gpt-4o", "", "acme/gpt-4o", "z-9"):
+        with pytest.raises(PermissionDenied, match="carol"):
+            ask(model, caller=carol)
+
+
+def test_metric_label_is_a_configured_name() -> None:
+    made = plan(snapshot(TWO), LOCAL, Chat("openai_chat", "z-anything-a-client-types", ()))
+    assert made.name == "zeta/*"
+
+
+def test_model_list_shows_only_what_the_caller_may_use() -> None:
+    carol = Caller("carol", models=frozenset({"fast"}))
+    assert [c.id for c in snapshot(TWO).models_for(carol)] == ["fast"]
+    everything = [c.id for c in snapshot(TWO).models_for(LOCAL)]
+    assert everything == ["fast", "gpt-4o", "gpt-4o-mini", "z-1"]
