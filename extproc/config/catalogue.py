@@ -64,6 +64,7 @@ _KNOWN = (
         "ollama_chat",
         "http://127.0.0.1:11434",
         _LOCAL,
+        key_needed=False,
         endpoint_variable="OLLAMA_ENDPOINT",
         security_level=_HIGH,
     ),
@@ -167,7 +168,6 @@ _KNOWN = (
         "http://127.0.0.1:9001/v1",
         ("*",),
         key_needed=False,
-        security_level=_HIGH,
     ),
 )
 

@@ -27,7 +27,7 @@ from extproc.config.shapes import (
     Table,
     Text,
 )
-from extproc.config.values import OMIT, Omit, describe, leaf_value
+from extproc.config.values import OMIT, Omit, describe, leaf_value, spelling
 
 SECRET_FILE_MAX = 64 * 1024
 
@@ -55,8 +55,17 @@ class Checker:
             case _:
                 return self._leaf(shape, node, path)
 
-    def _wrong(self, node: Node, path: KeyPath, expected: str, *, quiet: bool = False) -> Omit:
-        self._found.of(node, path, f"found {describe(node, quiet=quiet)}, expected {expected}")
+    def _wrong(
+        self,
+        node: Node,
+        path: KeyPath,
+        expected: str,
+        *,
+        quiet: bool = False,
+        hint: str | None = None,
+    ) -> Omit:
+        message = f"found {describe(node, quiet=quiet)}, expected {expected}"
+        self._found.of(node, path, message, hint)
         return OMIT
 
     def _map(self, shape: Block | Table, node: Node, path: KeyPath) -> Map | None:
@@ -66,7 +75,7 @@ class Checker:
             for key, entry in node.entries.items():
                 self._found.keys[(*path, key)] = entry.place
             return node
-        self._wrong(node, path, shape.expected)
+        self._wrong(node, path, shape.expected, quiet=True)
         return None
 
     def _block(self, shape: Block, node: Node, path: KeyPath) -> object:
@@ -108,9 +117,9 @@ class Checker:
 
     def _list(self, shape: ListOf, node: Node, path: KeyPath) -> object:
         if not isinstance(node, List):
-            return self._wrong(node, path, shape.expected)
+            return self._wrong(node, path, shape.expected, quiet=True)
         if len(node.items) < shape.at_least:
-            return self._wrong(node, path, shape.expected)
+            return self._wrong(node, path, shape.expected, quiet=True)
         values: list[object] = []
         for index, item in enumerate(node.items):
             value = self.check(shape.item, item, (*path, index))
@@ -140,7 +149,7 @@ class Checker:
     def _leaf(self, shape: Leaf, node: Node, path: KeyPath) -> object:
         quiet = isinstance(shape, Text) and shape.quiet
         if not isinstance(node, Scalar):
-            return self._wrong(node, path, shape.expected)
+            return self._wrong(node, path, shape.expected, quiet=True)
         filled = self._fill(node, path, soft=isinstance(shape, Text) and shape.soft)
         if filled is None:
             return OMIT
@@ -154,7 +163,8 @@ class Checker:
                 self._found.of(node, path, f"{problem}, expected {shape.expected}")
                 return OMIT
         if value is OMIT:
-            return self._wrong(node, path, shape.expected, quiet=quiet)
+            hint = None if quiet else spelling(shape, node)
+            return self._wrong(node, path, shape.expected, quiet=quiet, hint=hint)
         if isinstance(shape, FileName) and isinstance(value, str):
             return self._file(shape, value, node, path)
         return value

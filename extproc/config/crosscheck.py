@@ -117,12 +117,11 @@ def _introduce(name: str, draft: ProviderDraft, known: Known | None, found: Find
 def _dialect(
     name: str, draft: ProviderDraft, found: Findings, dialects: frozenset[str] | None
 ) -> None:
+    path = ("providers", name)
     names = DIALECTS | (dialects or frozenset())
     if draft.dialect is not None and draft.dialect not in names:
-        message = (
-            f"found the unknown dialect {quoted(draft.dialect)}, expected {listed(sorted(names))}"
-        )
-        found.at(("providers", name, "dialect"), message, nearest(draft.dialect, names))
+        message = f"found the unknown dialect {found.shown((*path, 'dialect'))}, expected {listed(sorted(names))}"
+        found.at((*path, "dialect"), message, nearest(draft.dialect, names))
 
 
 def _egress(name: str, endpoint: str, found: Findings) -> None:
@@ -167,10 +166,12 @@ def aliases(
     for alias, targets in drafts.items():
         for index, target in enumerate(targets):
             if target.provider and target.provider not in providers:
-                message = f"found the unknown provider {quoted(target.provider)}, expected "
-                message += listed(providers) if providers else "one of `providers`, which has none"
                 path = ("models", alias, index, "provider")
-                found.at(path, message, nearest(target.provider, providers))
+                message = f"found the unknown provider {found.shown(path)}, expected "
+                message += listed(providers) if providers else "one of `providers`, which has none"
+                left_out = target.provider in found.left_out
+                hint = "ALL_PROVIDERS leaves it out" if left_out else None
+                found.at(path, message, hint or nearest(target.provider, providers))
     return {
         alias: tuple(TargetRef(provider=one.provider, model=one.model) for one in targets)
         for alias, targets in drafts.items()
@@ -184,9 +185,7 @@ def keys(drafts: tuple[KeyDraft, ...], found: Findings) -> tuple[Key, ...]:
     for index, draft in enumerate(drafts):
         earlier = first.setdefault(draft.name, index)
         if draft.name and earlier != index:
-            message = (
-                f"the name {quoted(draft.name)} is here a second time, expected names that differ"
-            )
+            message = f"the name {found.shown(('keys', index, 'name'))} is here a second time, expected names that differ"
             found.at(("keys", index, "name"), f"{message}; the first is keys[{earlier}]")
         what = draft.key or draft.hash
         same = secrets.setdefault(what, index) if what is not None else index

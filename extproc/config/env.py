@@ -126,6 +126,7 @@ def _chosen(providers: Map, env: Mapping[str, str], found: Findings) -> Iterable
                 f"found the unknown provider {quoted(name)}, expected names with commas between"
             )
             found.of_variable(ALL_PROVIDERS, message, nearest(name, known))
+    found.left_out.update(name for name in providers.entries if name not in asked)
     return [(name, providers.entries[name]) for name in asked if name in providers.entries]
 
 
@@ -147,7 +148,7 @@ def _complete(name: str, node: Node, env: Mapping[str, str]) -> Node:
             entries["endpoint"] = _entry(_scalar(variable, env[variable]))
     variable = _set(known.key_variables, env)
     if variable is None and known.key_needed:
-        variable = known.key_variables[0]
+        variable = next(iter(known.key_variables), None)
     if "api_key" not in entries and "endpoint" not in node.entries and variable is not None:
         reference = Scalar(f"${{{variable}}}", Kind.TEXT, PLACE, variable)
         entries["api_key"] = _entry(reference)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from extproc.config.errors import ENVIRONMENT, ConfigError, Place, quoted
-from extproc.config.nodes import Node
+from extproc.config.nodes import Node, Scalar
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -31,6 +31,7 @@ class Findings:
 
     `places` has every key that is there, wrong or not. `missing` says, for
     values that may be missing, why they are (`OPENAI_API_KEY is not set`).
+    `left_out` are providers that ALL_PROVIDERS does not name.
     """
 
     file: str
@@ -39,9 +40,15 @@ class Findings:
     places: dict[KeyPath, Node] = field(default_factory=dict[KeyPath, Node])
     keys: dict[KeyPath, Place] = field(default_factory=dict[KeyPath, Place])
     missing: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
+    left_out: set[str] = field(default_factory=set[str])
 
     def has(self, *path: str | int) -> bool:
         return path in self.places
+
+    def shown(self, path: KeyPath) -> str:
+        """The text at `path` as the file has it: a variable's name, never its value."""
+        node = self.places[path]
+        return quoted(node.text) if isinstance(node, Scalar) else "here"
 
     def at(self, path: KeyPath, message: str, hint: str | None = None) -> None:
         """An error of the value at `path`, or of the nearest thing around it that is there."""

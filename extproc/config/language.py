@@ -57,7 +57,7 @@ def endpoint_problem(text: str) -> str | None:
 
 def proxy_problem(text: str) -> str | None:
     if not re.fullmatch(_HOST_PORT, text):
-        return "found something else"
+        return "found another form"
     port = int(text.rpartition(":")[2])
     return None if 1 <= port <= 65535 else f"found port {port}"
 

@@ -103,7 +103,7 @@ def _block(shape: Block) -> dict[str, object]:
 
 def _number(shape: Number) -> dict[str, object]:
     limits = {"minimum": shape.low, "maximum": shape.high, "exclusiveMinimum": shape.above}
-    kind = {"type": "integer" if shape.whole else "number"}
+    kind: dict[str, object] = {"type": "integer" if shape.whole else "number"}
     return kind | {name: value for name, value in limits.items() if value is not None}
 
 
@@ -184,7 +184,7 @@ def _code(text: str) -> str:
 
 def _variables() -> str:
     rows = [f"| `{name}` | `{'.'.join(path)}` |" for name, path in VARIABLES.items()]
-    text = f"""\
+    return f"""\
 ## Variables of the environment
 
 These work without being named in the file, and **override it**. An empty one counts as not set.
@@ -195,7 +195,6 @@ Lists have commas between their words.
 {chr(10).join(rows)}
 | `{ALL_PROVIDERS}` | which of `providers` are used, and their order |
 """
-    return text
 
 
 def _providers() -> str:

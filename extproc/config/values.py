@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from extproc.config.errors import quoted
-from extproc.config.nodes import Kind, List, Map, Node, Scalar
+from extproc.config.errors import nearest, quoted
+from extproc.config.nodes import Kind, List, Map, Node, Scalar, plain_kind
 from extproc.config.shapes import (
     QUANTITY,
     SIZES,
@@ -45,13 +45,22 @@ def describe(node: Node, *, quiet: bool = False) -> str:
     if node.kind is Kind.NOTHING:
         return "nothing"
     if quiet:
-        return {Kind.INTEGER: "an integer", Kind.NUMBER: "a number"}.get(
-            node.kind, "something else"
-        )
+        return {Kind.INTEGER: "an integer", Kind.NUMBER: "a number"}.get(node.kind, "a string")
     if node.variable is not None:
         return quoted(node.text)
     shown = node.text if node.kind is not Kind.TEXT else quoted(node.text)
     return f"{shown[:40]} ({node.kind.value})"
+
+
+def spelling(shape: Leaf, node: Scalar) -> str | None:
+    """A hint for a value that would be right if it were spelled a little differently."""
+    if isinstance(shape, Choice):
+        return nearest(node.text, shape.values)
+    if isinstance(shape, Text | FileName):
+        quotes = node.kind is not Kind.TEXT and leaf_value(shape, node.text, Kind.TEXT) is not OMIT
+        return "put it in quotes" if quotes else None
+    plain = leaf_value(shape, node.text, plain_kind(node.text))
+    return "leave out the quotes" if plain is not OMIT and node.kind is Kind.TEXT else None
 
 
 def leaf_value(shape: Leaf, text: str, kind: Kind) -> object:

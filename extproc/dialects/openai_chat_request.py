@@ -15,7 +15,7 @@ Source: OpenAI's API reference, POST /v1/chat/completions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from extproc.dialects import _reading as read
@@ -55,9 +55,8 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
     Raises `InvalidRequest` whose `param` is the path of the member at fault.
     """
     x = read.read_object(body)
-    for name in x:
-        if name.startswith(SHAPE):
-            raise InvalidRequest("the body has a member whose name starts with NUL")
+    if b'"\\u0000' in body:
+        _refuse_shapes(x)
     _check_types(x)
     model = read.expect_string(x["model"], "model") if "model" in x else ""
     if not model:
@@ -85,6 +84,19 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
         extra=rest.extra(),
         raw=body,
     )
+
+
+def _refuse_shapes(x: Object) -> None:
+    todo: list[Json] = [x]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list):
+            todo.extend(item)
+        elif isinstance(item, dict):
+            if any(name.startswith(SHAPE) for name in item):
+                message = "the body has a member whose name starts with NUL"
+                raise InvalidRequest(message, code="invalid_name")
+            todo.extend(item.values())
 
 
 class Rest:
@@ -392,7 +404,7 @@ def _chosen(shape: Object) -> ToolChoice | None:
         return None
     names = tuple(_tool_name(tool) for tool in tools if isinstance(tool, dict) and _plain(tool))
     known = tuple(name for name in names if name)
-    if not known or len(known) != len(tools) or shape.keys() | allowed.keys() != _ALLOWED:
+    if not known or len(known) != len(tools) or frozenset((*shape, *allowed)) != _ALLOWED:
         return None
     return ToolChoice(_MODES[mode], known)
 
@@ -427,6 +439,3 @@ def _function_call(value: Json) -> ToolChoice:
     name = read.expect_string(value["name"], "function_call.name")
     extra = residue(value, _NAME)
     return ToolChoice(ToolMode.NAMED, (name,), Extra(NAME, {LEGACY: True, **extra.fields}))
-
-
-__all__ = ["Collection", "parse_chat"]

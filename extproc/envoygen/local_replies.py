@@ -38,9 +38,9 @@ CALL_ID_OR_TIME = "%COALESCE({})%".format(
 class LocalReply:
     """One body for one kind of failure.
 
-    `dialect` is the dialect's name. `paths` are the client paths it answers on, each exact or a prefix that ends
-    in `*`; none at all means every request, also one whose path was never read.
-    `status` is the status it is for, None for any. `body` is sent as it is, with
+    `dialect` is the dialect's name. `paths` are the client paths it answers on,
+    each exact or a prefix that ends in `*`; none at all means every request, also
+    one whose path was never read. `status` is the status it is for, None for any. `body` is sent as it is, with
     `@CALL_ID@` replaced.
     """
 

@@ -110,6 +110,11 @@ def dump(node: Node) -> str:
     return json.dumps(node, indent=1, ensure_ascii=False) + "\n"
 
 
+def texts(files: EnvoyFiles) -> dict[str, str]:
+    """The text of each file by name: `bootstrap`, then the xDS files in the order of KINDS."""
+    return {"bootstrap": dump(files.bootstrap), **{kind: dump(files[kind]) for kind in KINDS}}
+
+
 def _response(resources: Iterable[Node]) -> Node:
     """A DiscoveryResponse whose version is a hash of what it holds."""
     held = list(resources)

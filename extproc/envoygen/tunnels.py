@@ -3,7 +3,7 @@
 The provider's cluster connects to a listener inside Envoy, which asks the proxy
 for a tunnel to the provider *by name*. So the proxy may itself be a name, it
 sees the host it is to allow, and this machine needs no DNS for the provider.
-(Envoy's http_11_proxy transport socket asks by address, and wants the proxy's.)
+(Envoy's http_11_proxy transport socket takes the proxy as an IP literal only.)
 """
 
 from __future__ import annotations

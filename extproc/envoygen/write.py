@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from extproc.config.layout import Layout
-from extproc.envoygen.nodes import Node
-from extproc.envoygen.render import KINDS, EnvoyFiles, Kind, dump
+from extproc.envoygen.render import KINDS, EnvoyFiles, Kind, texts
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -25,19 +24,17 @@ def write(files: EnvoyFiles, layout: Layout, kinds: Iterable[Kind] = KINDS) -> t
     Gives the names of what changed: xDS types and `bootstrap`. Raises OSError
     with the old files in place where the disk refuses.
     """
-    chosen = set(kinds)
+    chosen = {"bootstrap", *kinds}
     for folder in (layout.data, layout.envoy, layout.xds("lds").parent):
         _folder(folder)
     changed: list[str] = []
-    if _replace(layout.bootstrap, files.bootstrap):
-        changed.append("bootstrap")
-    for kind in KINDS:
-        if kind not in chosen:
+    for name, text in texts(files).items():
+        path = layout.bootstrap if name == "bootstrap" else layout.xds(name) / f"{name}.json"
+        if name not in chosen:
             continue
-        folder = layout.xds(kind)
-        _folder(folder)
-        if _replace(folder / f"{kind}.json", files[kind]):
-            changed.append(kind)
+        _folder(path.parent)
+        if _replace(path, text.encode()):
+            changed.append(name)
     return tuple(changed)
 
 
@@ -45,13 +42,11 @@ def _folder(path: Path) -> None:
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
-def _replace(path: Path, node: Node) -> bool:
+def _replace(path: Path, content: bytes) -> bool:
     """Whether the file at `path` is another one now."""
-    content = dump(node).encode()
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return False
-    # beside the watched folder's file under a name Envoy does not read, on one file system
     beside = path.with_name(f".{path.name}.new")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)

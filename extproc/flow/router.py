@@ -59,7 +59,7 @@ def _pinned(snapshot: Snapshot, provider: str, model: str) -> Plan:
         raise InvalidRequest(
             f"Provider {provider} has no default model: name one in `model`.", param="model"
         )
-    if not backend.serves(name) and name != backend.provider.model:
+    if not backend.fit(name) and name != backend.provider.model:
         raise _unknown(name)
     return Plan(name, (Planned(backend, backend.target(name)),))
 
@@ -81,12 +81,12 @@ def _by_name(snapshot: Snapshot, model: str) -> Plan:
             if backend := snapshot.backends.get(ref.provider):
                 return Plan(model, (Planned(backend, backend.target(ref.model)),))
         raise Overloaded(f"No provider of model {model} is available: {_reasons(snapshot)}.")
-    for backend in snapshot.backends.values():
-        if backend.serves(model):
-            return Plan(_label(backend, model), (Planned(backend, backend.target(model)),))
+    best = max(snapshot.backends.values(), key=lambda b: b.fit(model), default=None)
+    if best is not None and best.fit(model):
+        return Plan(_label(best, model), (Planned(best, best.target(model)),))
     provider, slash, rest = model.partition("/")
     backend = snapshot.backends.get(provider)
-    if slash and backend is not None and backend.serves(rest):
+    if slash and backend is not None and backend.fit(rest):
         return Plan(_label(backend, rest), (Planned(backend, backend.target(rest)),))
     raise _unknown(model)
 

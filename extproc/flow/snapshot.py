@@ -47,8 +47,9 @@ class Backend:
     base_path: str
     fixed: tuple[tuple[str, str], ...]
 
-    def serves(self, model: str) -> bool:
-        return any(matches(pattern, model) for pattern in self.provider.models)
+    def fit(self, model: str) -> int:
+        """How exactly the provider's names say that it serves a model: 0 = it does not."""
+        return max((_fit(pattern, model) for pattern in self.provider.models), default=0)
 
     @property
     def default_model(self) -> str | None:
@@ -69,11 +70,16 @@ class Backend:
         )
 
 
-def matches(pattern: str, model: str) -> bool:
-    """A name, or a prefix that ends in `*`."""
-    if pattern.endswith("*"):
-        return model.startswith(pattern[:-1])
-    return pattern == model
+_EXACT = 1 << 16
+
+
+def _fit(pattern: str, model: str) -> int:
+    """A name fits best, then the longest prefix (a pattern that ends in `*`)."""
+    if pattern == model:
+        return _EXACT
+    if pattern.endswith("*") and model.startswith(pattern[:-1]):
+        return len(pattern)
+    return 0
 
 
 @dataclass(frozen=True, slots=True)

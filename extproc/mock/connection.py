@@ -79,7 +79,8 @@ class Connection(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send, waiting while the client does not read."""
-        if self._transport is None:
+        # A failed send closes the transport well before connection_lost tells us.
+        if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError
         self._transport.write(data)
         if not self._writable.is_set():

@@ -199,9 +199,12 @@ async def _stream(
     line: Line,
     recorded: Recorded | None,
 ) -> str:
+    now = asyncio.get_running_loop().time
+    due = now()
     for done in range(len(events) + 1):
         if faults.stall is not None and faults.stall[1] == done:
             await _silence(faults.stall[0])
+            due = now()
         if faults.cut is not None and faults.cut[1] == done:
             await _cut(faults.cut[0], events[done] if done < len(events) else b"....", line)
             return FAULT
@@ -214,7 +217,9 @@ async def _stream(
         if done == len(events):
             break
         if done and faults.pace:
-            await asyncio.sleep(faults.pace)
+            # By a timetable: sleeping the pace each time would add up the loop's rounding.
+            due = max(due + faults.pace, now())
+            await asyncio.sleep(due - now())
         for piece in _pieces(events[done], faults.split or len(events[done])):
             await line.write(chunk(piece))
             if faults.split:

@@ -96,7 +96,7 @@ class MockProvider:
             connection.abort()
         await self._idle.wait()
         if self._path:
-            Path(self._path).unlink(missing_ok=True)
+            _forget_socket(self._path)
 
     @classmethod
     @contextmanager
@@ -214,24 +214,27 @@ class MockProvider:
             return Plan(answer, Faults(), b"", rendered(answer))
         key = (method, path, body)
         plain = b"\r\nx-mock" not in lower
+        headers = [] if plain else parse_headers(head)
         if plain and (known := self._plans.get(key)) is not None:
             return known
-        plan, repeatable = self._new_plan(method, path, head, body)
+        plan, repeatable = self._new_plan(method, path, headers, body)
         if plain and repeatable and len(body) <= _CACHED_BODY and self._replay is None:
             if len(self._plans) >= _CACHED_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
         return plan
 
-    def _new_plan(self, method: str, path: str, head: bytes, body: bytes) -> tuple[Plan, bool]:
+    def _new_plan(
+        self, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> tuple[Plan, bool]:
         path, in_path = fault_language.take_from_path(path)
         in_model, in_prompt = fault_language.take_from_body(body)
         pairs = [pair for text in (*in_path, in_model) for pair in fault_language.pairs_of(text)]
-        pairs += fault_language.take_from_headers(parse_headers(head))
+        pairs += fault_language.take_from_headers(headers)
         pairs += fault_language.pairs_of(in_prompt)
         route = path.partition("?")[0]
         claimed = next((one for one in self._speakers if one.claims(route)), None)
-        speaker = claimed or self._speakers[0]
+        speaker = claimed or self._speakers[-1]
         try:
             faults = fault_language.apply(self._usual, pairs)
         except BadDirective as wrong:
@@ -276,3 +279,7 @@ class MockProvider:
                 shown = {"error": "here are GET and DELETE /_mock/requests and GET /_mock/stats"}
                 return Answer(404, "application/json", orjson.dumps(shown))
         return Answer(200, "application/json", orjson.dumps(shown))
+
+
+def _forget_socket(path: str) -> None:
+    Path(path).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from zlib import crc32
 
-_DIRECTIVE = re.compile(r"\[\[mock\s+[^\]]*\]\]\s*")
+_DIRECTIVE = re.compile(r"\s*\[\[mock\s+[^\]]*\]\]\s*")
 _ECHOED = 16
 _SENTENCES = (
     "The short answer is that it depends on what you want to do with it.",
@@ -28,7 +28,7 @@ _SENTENCES = (
 
 def clean(prompt: str) -> str:
     """The prompt without directives for the mock itself."""
-    return _DIRECTIVE.sub("", prompt) if "[[mock" in prompt else prompt
+    return _DIRECTIVE.sub(" ", prompt).strip() if "[[mock" in prompt else prompt
 
 
 def write(prompt: str, words: int | None = None, variant: int = 0) -> list[str]:

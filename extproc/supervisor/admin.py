@@ -56,7 +56,13 @@ async def run_admin(parent: Parent, path: Path) -> int:
         clock,
     )
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE, http="h11"
+        app,
+        http="h11",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config, parent.ready)
     with _listening(path) as listener:

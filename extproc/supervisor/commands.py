@@ -15,6 +15,8 @@ from pathlib import Path
 from extproc import discover
 from extproc.config.layout import Layout
 from extproc.config.load import ConfigErrors, load
+from extproc.config.reference import schema
+from extproc.config.report import check_report
 from extproc.config.schema import Settings
 from extproc.envoygen.binary import trusted_roots
 from extproc.envoygen.nodes import RenderError
@@ -24,6 +26,33 @@ from extproc.flow.identify import create_key as make_key
 from extproc.flow.snapshot import Registry
 from extproc.supervisor.cores import cores
 from extproc.supervisor.local_replies import local_replies
+
+
+def check(file: Path, env: Mapping[str, str]) -> int:
+    """Every error of a config file, or a summary of what it means.
+
+    A provider that lacks its credential or endpoint is an error here, though
+    `up` would start without it. One whose dialect is not built in is not: the
+    file is right, and the summary says so.
+    """
+    try:
+        as_written = load(file, env)
+        settings = load(file, env, dialects=discover.provider_dialects(discover.registry()))
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)
+        return 2
+    lacks = [one for one in as_written.providers.values() if one.unavailable is not None]
+    for provider in lacks:
+        print(f"{file}: providers.{provider.name}: {provider.unavailable}", file=sys.stderr)
+    if lacks:
+        return 2
+    print(check_report(settings), end="")
+    return 0
+
+
+def print_schema() -> int:
+    print(json.dumps(schema(), indent=2))
+    return 0
 
 
 def print_envoy(file: Path, env: Mapping[str, str], *, xds: bool) -> int:

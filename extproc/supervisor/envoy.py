@@ -23,6 +23,7 @@ _LOGGED_BYTES = 2000
 _ANSWER_TIMEOUT = 2.0
 _FROM_OUR_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 """all that Envoy may see of our environment, which holds secrets"""
+_OUR_OWN_DOING = "caught ENVOY_SIGTERM"
 _LEVELS = {"W": "warning", "E": "error", "C": "error"}
 
 
@@ -63,9 +64,9 @@ class LogLine:
 
 
 def read_line(line: bytes) -> LogLine | None:
-    """One line of Envoy's log; None for an empty one. Text beyond 2,000 bytes is cut."""
+    """One line of Envoy's log; None for one that tells nothing. Text beyond 2,000 bytes is cut."""
     text = line[:_LOGGED_BYTES].decode("utf-8", "replace").rstrip()
-    if not text:
+    if not text or text.endswith(_OUR_OWN_DOING):
         return None
     level, _, rest = text.partition("|")
     logger, bar, message = rest.partition("|")

@@ -72,7 +72,7 @@ class Metrics:
     """
 
     def __init__(self, directory: Path | None, part: str) -> None:
-        self._store = store = Store(directory, part)
+        store = Store(directory, part)
         self.problem = store.problem
         self._requests = _Series(
             store,
@@ -183,9 +183,6 @@ class Metrics:
             if outcome is Outcome.REFUSED:
                 self._refused.at((record.error_kind.value,)).add(1.0)
 
-    def close(self) -> None:
-        self._store.close()
-
     def _count_tokens(self, provider: str, usage: Usage) -> None:
         counts = (usage.fresh, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)
         for kind, count in zip(TOKEN_KINDS, counts, strict=True):
@@ -211,9 +208,10 @@ class _Series:
         others = (OTHER,) * len(values)
         known = _bounded(values) if len(self._cells) < MAX_SERIES else others
         if known not in self._cells:
-            cell = self._make(known, last_resort=known == others)
+            last_resort = known == others
+            cell = self._make(known, last_resort)
             if cell is None:
-                return self.at(others)
+                cell = MemoryCell() if last_resort else self.at(others)
             self._cells[known] = cell
         return self._cells[known]
 
@@ -262,9 +260,10 @@ class _Histograms:
         others = (OTHER,) * len(values)
         known = _bounded(values) if len(self._children) < MAX_HISTOGRAMS else others
         if known not in self._children:
-            child = self._make(known, last_resort=known == others)
+            last_resort = known == others
+            child = self._make(known, last_resort)
             if child is None:
-                return self.at(others)
+                child = self._in_memory() if last_resort else self.at(others)
             self._children[known] = child
         return self._children[known]
 
@@ -279,6 +278,10 @@ class _Histograms:
         if total is None or len(buckets) <= len(self._bounds):
             return None
         return _Histogram(total, self._bounds, tuple(buckets))
+
+    def _in_memory(self) -> _Histogram:
+        buckets = tuple(MemoryCell() for _ in (*self._bounds, inf))
+        return _Histogram(MemoryCell(), self._bounds, buckets)
 
     def _cell(self, suffix: str, labels: Mapping[str, str], last_resort: bool) -> Cell | None:
         name = self._metric + suffix

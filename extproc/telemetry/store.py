@@ -95,9 +95,6 @@ class _File:
         for key in self._known:
             self._dict.write_value(key, 0.0, 0.0)
 
-    def close(self) -> None:
-        self._dict.close()
-
 
 class Store:
     """The files of one part. `directory` None keeps the numbers in memory.
@@ -137,11 +134,6 @@ class Store:
             return MemoryCell()
         key = mmap_key(metric, sample, list(labels), list(labels.values()), text)
         return file.cell(key, last_resort)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
 
 
 def reset(directory: Path) -> None:

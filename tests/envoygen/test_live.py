@@ -184,3 +184,44 @@ async def test_providers_are_verified_and_told_nothing(
                 assert word not in str(reply.headers).lower()
         else:
             assert not outside.requests
+
+
+async def test_management_goes_to_the_admin_process_with_the_truth() -> None:
+    """Who the peer is and which call this is, Envoy says, not the client."""
+    seen: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    port = free_port()
+    forged = {
+        "x-sluice-peer": "6.6.6.6",
+        "x-sluice-call-id": "6",
+        "x-forwarded-for": "6.6.6.6",
+        "x-envoy-anything": "6",
+        "x-request-id": "6",
+    }
+    async with short_layout() as layout:
+        server = await asyncio.start_unix_server(answer, layout.admin_socket(1))
+        write(rendered(on_port(minimal(), port), layout), layout)
+        async with (
+            server,
+            running(layout),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=forged) as http,
+        ):
+            for path in ("/health", "/health/ready", "/metrics?format=json", "/admin", "/admin/x"):
+                reply = await http.get(path)
+                assert reply.status_code == 200, path
+                assert seen[-1].startswith(f"get {path} ")
+                assert "x-sluice-peer: 127.0.0.1\r\n" in seen[-1]
+                call = reply.headers["x-sluice-call-id"]
+                assert f"x-sluice-call-id: {call}\r\n" in seen[-1]
+                assert "6.6.6.6" not in seen[-1]
+                assert ": 6\r\n" not in seen[-1]
+                assert "x-envoy-anything" not in seen[-1]
+            for path in ("/healthy", "/adminx", "/health/other", "/metrics/x"):
+                assert (await http.get(path)).status_code == 503, path
+        assert len(seen) == 5

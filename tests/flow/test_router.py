@@ -48,6 +48,23 @@ def test_target(model: str, provider: str | None, expected: tuple[str, str]) -> 
     assert ask(model, provider) == expected
 
 
+def test_the_most_exact_name_wins_whatever_the_order() -> None:
+    config = settings(
+        providers={
+            "any": provider("any", models=("*",)),
+            "some": provider("some", models=("gpt-*",)),
+            "one": provider("one", models=("gpt-4o",)),
+        },
+        models={},
+    )
+
+    def chosen(model: str) -> str:
+        request = Chat("openai_chat", model, ())
+        return plan(snapshot(config), LOCAL, request).targets[0].target.provider
+
+    assert [chosen(m) for m in ("gpt-4o", "gpt-5", "other")] == ["one", "some", "any"]
+
+
 def test_unknown_model_is_404_and_says_where_to_look() -> None:
     for name in ("nope", "acme/nope", "/", "nope/gpt-4o"):
         with pytest.raises(NotFound, match="v1/models") as error:

@@ -14,8 +14,11 @@ from tests.mock.raw import PROMPT, ask, chat, connect, read_all, request, send
 TEXT = "You said: Hello wörld 日本"
 
 
-def whole_events(mock: MockProvider) -> list[str]:
-    return ask(mock, stream=True).events
+def unbroken(mock: MockProvider, events: list[str]) -> list[str]:
+    """The same events of an unbroken stream, with the ids of `events`."""
+    own = json.loads(events[0])["id"]
+    whole = ask(mock, stream=True).events[: len(events)]
+    return [event.replace(json.loads(whole[0])["id"], own) for event in whole]
 
 
 def test_without_fault_a_stream_is_whole(mock: MockProvider) -> None:
@@ -68,14 +71,7 @@ def test_cut_by_fin_after_three_events(mock: MockProvider) -> None:
     assert len(reply.chunks) == 3
     assert not reply.complete
     assert not reply.was_reset
-    assert reply.events == whole_events_like(mock, reply.events)
-
-
-def whole_events_like(mock: MockProvider, events: list[str]) -> list[str]:
-    """The same events of an unbroken stream, with the ids of `events`."""
-    own = json.loads(events[0])["id"]
-    whole = whole_events(mock)[: len(events)]
-    return [event.replace(json.loads(whole[0])["id"], own) for event in whole]
+    assert reply.events == unbroken(mock, reply.events)
 
 
 def test_cut_by_rst_after_three_events(mock: MockProvider) -> None:
@@ -132,12 +128,12 @@ def test_stall_in_a_whole_reply(mock: MockProvider) -> None:
 
 
 def test_malformed_event(mock: MockProvider) -> None:
-    reply = ask(mock, "malformed=3", stream=True)
-    broken = reply.events.pop(2)
+    events = ask(mock, "malformed=3", stream=True).events
+    broken = events.pop(2)
     with pytest.raises(json.JSONDecodeError):
         json.loads(broken)
-    assert all(json.loads(event) for event in reply.events[:-1])
-    assert reply.events[-1] == "[DONE]"
+    assert all(json.loads(event) for event in events[:-1])
+    assert events[-1] == "[DONE]"
 
 
 def test_malformed_whole_reply(mock: MockProvider) -> None:
@@ -232,7 +228,8 @@ def test_pace_sends_the_first_event_before_the_last(mock: MockProvider) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words", "events"), [("words=7", 7, 7), ("events=9", 9, 9), ("words=9 events=2", 9, 2)]
+    ("fault", "words", "events"),
+    [("words=7", 7, 7), ("events=9", 9, 9), ("words=9 events=2", 9, 2)],
 )
 def test_words_and_events(mock: MockProvider, fault: str, words: int, events: int) -> None:
     deltas = [

@@ -10,5 +10,5 @@ from extproc.mock.speakers.openai_chat import OpenAIChat
 
 
 def speakers() -> tuple[Speaker, ...]:
-    """All of them; the first answers paths that nobody claims."""
+    """All of them, narrow claims first; the last also answers paths that nobody claims."""
     return (OpenAIChat(),)

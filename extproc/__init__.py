@@ -1,0 +1,1 @@
+"""Sluice: an LLM egress gateway. See docs/architecture.md for the plan of the house."""

@@ -1,0 +1,148 @@
+"""OpenAI Chat Completions: the language that most clients and most providers speak.
+
+Client side: `POST /v1/chat/completions`, `GET /v1/models` and one model of it.
+Provider side: `/chat/completions` under the provider's base path. This file is
+the dialect's table of contents; requests, replies and errors have files of
+their own beside it (`openai_chat_*`).
+
+Source: OpenAI's API reference (Chat, Models, Streaming, Errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+from urllib.parse import unquote
+
+from extproc.codec import jsontext
+from extproc.dialects._options import read_options
+from extproc.dialects.openai_chat_decoder import chat_decoder
+from extproc.dialects.openai_chat_encoder import chat_encoder
+from extproc.dialects.openai_chat_errors import render_error
+from extproc.dialects.openai_chat_render import render_chat
+from extproc.dialects.openai_chat_request import parse_chat
+from extproc.dialects.openai_chat_words import NAME
+from extproc.model.call import Target
+from extproc.model.chat import Chat, Json, ListModels, Request
+from extproc.model.dialect import (
+    Dialect,
+    Endpoint,
+    ModelCard,
+    Rendered,
+    ReplyContext,
+    ReplyDecoder,
+    ReplyEncoder,
+    ReplyHead,
+    RequestHead,
+    WireReply,
+)
+from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
+
+_CHAT = "chat"
+_MODELS = "models"
+_MODEL = "model"
+_MODEL_PREFIXES = ("/v1/models/", "/models/")
+
+
+class OpenAIChat:
+    """See `model.dialect.Dialect`. Holds no state."""
+
+    name: ClassVar[str] = NAME
+    endpoints: ClassVar[tuple[Endpoint, ...]] = (
+        Endpoint("POST", "/v1/chat/completions", _CHAT),
+        Endpoint("POST", "/chat/completions", _CHAT),
+        Endpoint("GET", "/v1/models", _MODELS),
+        Endpoint("GET", "/models", _MODELS),
+        Endpoint("GET", "/v1/models/*", _MODEL),
+        Endpoint("GET", "/models/*", _MODEL),
+    )
+    speaks_to_providers: ClassVar[bool] = True
+    # Organisation and project are not here: they would say who pays at *our* provider's account.
+    request_headers: ClassVar[frozenset[str]] = frozenset(
+        {"idempotency-key", "openai-beta", "traceparent", "tracestate"}
+    )
+    # The provider's organisation is ours, and its cookies and request authority are nobody's.
+    reply_headers: ClassVar[frozenset[str]] = frozenset(
+        {
+            "content-type",
+            "openai-model",
+            "openai-processing-ms",
+            "openai-version",
+            "retry-after",
+            "retry-after-ms",
+            "x-ratelimit-*",
+            "x-request-id",
+            "x-should-retry",
+        }
+    )
+
+    def parse_request(self, head: RequestHead, body: bytes) -> Request:
+        match head.operation or _CHAT:
+            case "chat":
+                return parse_chat(head.headers, body)
+            case "models":
+                read_options(head.headers)
+                return ListModels(NAME)
+            case "model":
+                return ListModels(NAME, _model_of(head.path))
+            case other:
+                raise InvalidRequest(f"{NAME} has no operation {other}")
+
+    def render_request(self, request: Request, target: Target) -> Rendered:
+        match request:
+            case Chat():
+                return render_chat(request, target.model)
+            case ListModels():
+                raise Unsupported("a model list is answered by the gateway, not by a provider")
+
+    def decoder(self, head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
+        return chat_decoder(head, rendered)
+
+    def encoder(self, request: Request, context: ReplyContext) -> ReplyEncoder:
+        match request:
+            case Chat():
+                return chat_encoder(request, context)
+            case ListModels():
+                raise Unsupported("a model list has no events")
+
+    def render_error(self, error: GatewayError, call_id: str) -> WireReply:
+        return render_error(error, call_id)
+
+    def render_models(
+        self, models: Sequence[ModelCard], request: Request, call_id: str
+    ) -> WireReply:
+        """The list, or the one model asked for. Raises `NotFound` if that one is not in it."""
+        del call_id
+        wanted = request.model if isinstance(request, ListModels) else None
+        if wanted is None:
+            cards: list[Json] = [_card(card) for card in models]
+            return _ok({"object": "list", "data": cards})
+        for card in models:
+            if card.id == wanted:
+                return _ok(_card(card))
+        message = f"The model '{wanted[:128]}' does not exist or you do not have access to it."
+        raise NotFound(message, param="model", code="model_not_found")
+
+
+def _model_of(path: str) -> str:
+    """The name in the path, decoded once; a slash may be part of it."""
+    for prefix in _MODEL_PREFIXES:
+        if path.startswith(prefix) and len(path) > len(prefix):
+            return unquote(path[len(prefix) :])
+    raise NotFound("the path names no model", param="model", code="model_not_found")
+
+
+def _card(card: ModelCard) -> Json:
+    return {
+        "id": card.id,
+        "object": "model",
+        "created": card.created,
+        "owned_by": card.owner,
+    }
+
+
+def _ok(value: Json) -> WireReply:
+    return WireReply(200, {"content-type": "application/json"}, jsontext.dumps(value))
+
+
+DIALECT: Dialect = OpenAIChat()

@@ -1,0 +1,495 @@
+"""OpenAI Chat replies, whole or streamed, to events.
+
+Bytes in any pieces go in; events come out, and `take` gives the bytes that may
+pass as they are. The reply's shape is sniffed, because providers mislabel it.
+Nothing is raised: what cannot be understood is one `Failed`. The frame that
+failed, an unfinished frame, and a usage chunk that the client did not ask for
+are not among the bytes that pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import orjson
+
+from extproc.codec import jsontext
+from extproc.codec.sse import SseSplitter
+from extproc.dialects.openai_chat_errors import provider_error, stream_error
+from extproc.dialects.openai_chat_parts import Choice, Parts, TooMuch
+from extproc.dialects.openai_chat_words import LEGACY, NAME, read_usage
+from extproc.model.chat import NOTHING, Extra, Json
+from extproc.model.dialect import Rendered, ReplyDecoder, ReplyHead
+from extproc.model.errors import GatewayError, Origin, UpstreamBad
+from extproc.model.reply import Event, Failed, NoteKind, PartKind, Started, TextDelta, Usage, Used
+
+MAX_WHOLE = 64 * 1024 * 1024
+_MAX_ERROR = 256 * 1024
+_SPACE = b" \t\r\n\xef\xbb\xbf"
+
+
+def chat_decoder(head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
+    """The decoder for this reply. Its head decides about errors and compression, its first byte the rest."""
+    encoding = head.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        return _Refusing(_bad("the provider compressed its reply, which was not asked for"))
+    if head.status >= 400:
+        return _Whole(head, _MAX_ERROR)
+    if not 200 <= head.status < 300:
+        return _Refusing(_bad(f"the provider answered with status {head.status}"))
+    return _Sniffing(head, rendered)
+
+
+def _bad(message: str) -> GatewayError:
+    return UpstreamBad(message, origin=Origin.PROVIDER)
+
+
+class _Refusing:
+    """Takes anything, and fails at once."""
+
+    def __init__(self, error: GatewayError) -> None:
+        self._error: GatewayError | None = error
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        del data
+        return self.close()
+
+    def close(self) -> Sequence[Event]:
+        error, self._error = self._error, None
+        return () if error is None else (Failed(error),)
+
+    def take(self) -> bytes:
+        return b""
+
+
+class _Sniffing:
+    """Waits for the first byte that is not space, and then hands over for good."""
+
+    def __init__(self, head: ReplyHead, rendered: Rendered) -> None:
+        self._head = head
+        self._rendered = rendered
+        self._held = b""
+        self._decoder: ReplyDecoder | None = None
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        if self._decoder is not None:
+            return self._decoder.feed(data)
+        if self._held:
+            data = self._held + data
+        start = data.lstrip(_SPACE)[:1]
+        if not start and len(data) < _MAX_ERROR:
+            self._held = data
+            return ()
+        self._held = b""
+        self._decoder = self._choose(start)
+        return self._decoder.feed(data)
+
+    def _choose(self, start: bytes) -> ReplyDecoder:
+        streamed = self._head.content_type == "text/event-stream"
+        if start in b"{[<" or not (streamed or start in b"d:eir"):
+            return _Whole(self._head, MAX_WHOLE)
+        return StreamDecoder(self._rendered.withhold_usage)
+
+    def close(self) -> Sequence[Event]:
+        if self._decoder is None:
+            self._decoder = _Refusing(_bad("the provider's reply is empty"))
+        return self._decoder.close()
+
+    def take(self) -> bytes:
+        return b"" if self._decoder is None else self._decoder.take()
+
+
+class _Whole:
+    """A whole JSON body, good or bad: decoded when it is complete."""
+
+    def __init__(self, head: ReplyHead, limit: int) -> None:
+        self._head = head
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._taken: list[bytes] = []
+        self._done = False
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        if self._done or not data:
+            return ()
+        self._size += len(data)
+        if self._size > self._limit:
+            self._done = True
+            self._pieces.clear()
+            self._taken.clear()
+            if self._head.status >= 400:
+                return (Failed(provider_error(self._head.status, self._head.headers, b"")),)
+            return (Failed(_bad("the provider's reply is too large")),)
+        self._pieces.append(data)
+        self._taken.append(data)
+        return ()
+
+    def close(self) -> Sequence[Event]:
+        if self._done:
+            return ()
+        self._done = True
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._head.status >= 400:
+            return (Failed(provider_error(self._head.status, self._head.headers, body)),)
+        events = decode_whole(body.removeprefix(b"\xef\xbb\xbf"))
+        if isinstance(events[-1], Failed):
+            self._taken.clear()
+        return events
+
+    def take(self) -> bytes:
+        taken, self._taken = self._taken, []
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+
+def decode_whole(body: bytes) -> Sequence[Event]:
+    """The events of a `chat.completion` body, or one `Failed`."""
+    try:
+        value: Json = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            value = jsontext.loads(body)
+        except jsontext.BadJson:
+            return (Failed(_bad("the provider's reply is not the JSON that was expected")),)
+    if not isinstance(value, dict):
+        return (Failed(_bad("the provider's reply is not a JSON object")),)
+    choices = value.get("choices")
+    if value.get("error") or not isinstance(choices, list):
+        if value.get("error") or value.get("object") == "error":
+            return (Failed(stream_error(value)),)
+        return (Failed(_bad("the provider's reply has no choices")),)
+    reader = _Reader()
+    usage = value.get("usage")
+    try:
+        reader.started(value)
+        for position, item in enumerate(choices):
+            if isinstance(item, dict):
+                message = item.get("message")
+                delta = message if isinstance(message, dict) else {}
+                reader.choice(item, delta, position)
+        reader.parts.end(read_usage(usage) if isinstance(usage, dict) else None)
+    except TooMuch:
+        return (Failed(_bad("the provider's reply has too many parts")),)
+    return reader.parts.take()
+
+
+class StreamDecoder:
+    """A stream of `chat.completion.chunk`s."""
+
+    __slots__ = (
+        "_done",
+        "_out",
+        "_over",
+        "_reader",
+        "_sse",
+        "_usage",
+        "_withhold",
+    )
+
+    def __init__(self, withhold_usage: bool = False) -> None:
+        self._sse = SseSplitter()
+        self._reader = _Reader()
+        self._withhold = withhold_usage
+        self._usage: Usage | None = None
+        self._out: list[bytes] = []
+        self._done = False
+        self._over = False
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        if self._over:
+            return ()
+        if self._done:
+            self._out.append(data)
+            return ()
+        aligned = not self._sse.pending
+        frames = self._sse.feed(data)
+        parts = self._reader.parts
+        passed = 0
+        for frame in frames:
+            if frame.data is not None and not self._done:
+                held = self._frame(frame.data)
+                if self._over:
+                    break
+                if held:
+                    aligned = False
+                    continue
+            passed += 1
+            frames[passed - 1] = frame
+        if self._sse.too_long and not self._over:
+            self._fail(_bad("the provider sent an event that is too large"))
+        if self._done and self._sse.pending:
+            # What follows the terminal is nobody's event: it passes as it is.
+            frames[passed:] = self._sse.close()
+            passed = len(frames)
+        if aligned and passed == len(frames) and not self._sse.pending and not self._over:
+            self._out.append(data)
+        else:
+            self._out.extend(frame.raw for frame in frames[:passed])
+        return parts.take()
+
+    def close(self) -> Sequence[Event]:
+        if self._over or self._done:
+            return ()
+        rest = self._sse.close()
+        for frame in rest:
+            if frame.data is not None and _is_complete(frame.data):
+                held = self._frame(frame.data)
+                if not held and not self._over and self._may_end():
+                    self._out.append(frame.raw)
+        if not self._over and not self._done:
+            if self._may_end():
+                self._finish()
+            else:
+                self._fail(_bad("the provider's stream ended early"))
+        return self._reader.parts.take()
+
+    def take(self) -> bytes:
+        out = self._out
+        if len(out) == 1:
+            data = out[0]
+        else:
+            data = b"".join(out)
+        out.clear()
+        return data
+
+    def _frame(self, data: bytes) -> bool:
+        """Reads one event; true when its bytes must be withheld."""
+        if data.startswith(b"[DONE]"):
+            # An explicit end counts even where no choice said why it ended: some providers never do.
+            if self._reader.parts.choices:
+                self._finish()
+            else:
+                self._fail(_bad("the provider's stream ended early"))
+            return False
+        try:
+            chunk: Json = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            chunk = _hard(data)
+        if not isinstance(chunk, dict):
+            self._fail(_bad("the provider's stream has an event that is not a JSON object"))
+            return False
+        try:
+            return self._chunk(cast("dict[str, Json]", chunk))
+        except TooMuch:
+            self._fail(_bad("the provider's stream has too many parts"))
+            return False
+
+    def _chunk(self, chunk: dict[str, Json]) -> bool:
+        reader = self._reader
+        usage = chunk.get("usage")
+        if usage is not None and isinstance(usage, dict):
+            self._usage = read_usage(usage)
+        if chunk.get("error") or chunk.get("object") == "error":
+            self._fail(stream_error(chunk))
+            return False
+        if not reader.has_started:
+            reader.started(chunk)
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            return False
+        if not choices:
+            return self._withhold and usage is not None
+        for position, item in enumerate(choices):
+            if isinstance(item, dict):
+                delta = item.get("delta")
+                reader.choice(item, delta if isinstance(delta, dict) else {}, position)
+        return False
+
+    def _may_end(self) -> bool:
+        choices = self._reader.parts.choices
+        return bool(choices) and all(choice.raw for choice in choices.values())
+
+    def _finish(self) -> None:
+        self._done = True
+        try:
+            self._reader.parts.end(self._usage)
+        except TooMuch:
+            self._fail(_bad("the provider's stream has too many parts"))
+
+    def _fail(self, error: GatewayError) -> None:
+        self._over = True
+        if self._usage is not None:
+            self._reader.parts.out.append(Used(self._usage))
+        self._reader.parts.out.append(Failed(error))
+
+
+def _is_complete(data: bytes) -> bool:
+    if data.startswith(b"[DONE]"):
+        return True
+    try:
+        jsontext.loads(data)
+    except jsontext.BadJson:
+        return False
+    return True
+
+
+def _hard(data: bytes) -> Json:
+    """What the quick reader refused, such as half of a surrogate pair."""
+    try:
+        return jsontext.loads(data)
+    except jsontext.BadJson:
+        return None
+
+
+class _Reader:
+    """Reads chunks and messages: the same members, whole or in pieces."""
+
+    __slots__ = ("has_started", "parts")
+
+    def __init__(self) -> None:
+        self.parts = Parts()
+        self.has_started = False
+
+    def started(self, value: Mapping[str, Json]) -> None:
+        """The first chunk that names itself; some begin with one that says nothing."""
+        if not value.get("id") and not value.get("choices"):
+            return
+        self.has_started = True
+        created = value.get("created")
+        fields = {name: item for name, item in value.items() if name not in _TOP and item}
+        self.parts.started(
+            Started(
+                id=_text(value.get("id")),
+                model=_text(value.get("model")),
+                created=created if isinstance(created, int) else None,
+                extra=Extra(NAME, fields) if fields else NOTHING,
+            )
+        )
+
+    def choice(self, item: dict[str, Json], delta: dict[str, Json], position: int) -> None:
+        index = item.get("index", position)
+        if index.__class__ is not int:
+            index = position
+        parts = self.parts
+        choice = parts.choices.get(cast(int, index)) or parts.choice(cast(int, index))
+        content = delta.get("content")
+        if len(delta) == 1 and content.__class__ is str:
+            if content:
+                if choice.kind is PartKind.TEXT:
+                    parts.out.append(TextDelta(cast(str, content), choice.part, choice.index))
+                else:
+                    parts.text(choice, cast(str, content))
+        elif delta:
+            self._delta(choice, delta)
+        if item.get("logprobs"):
+            parts.note(choice, NoteKind.LOGPROBS, item["logprobs"])
+        finish = item.get("finish_reason")
+        if finish:
+            choice.raw = finish if isinstance(finish, str) else "stop"
+        if finish or "message" in item:
+            for name, value in item.items():
+                if name not in _CHOICE and value is not None:
+                    choice.extra[name] = value
+
+    def _delta(self, choice: Choice, delta: dict[str, Json]) -> None:
+        parts = self.parts
+        thought = self._thinking(choice, delta)
+        for name, value in delta.items():
+            if name in _SKIP or not value or name == thought:
+                continue
+            match name, value:
+                case "content", str():
+                    parts.text(choice, value)
+                case "content", list():
+                    self._content_list(choice, value)
+                case "refusal", str():
+                    parts.refusal(choice, value)
+                case "tool_calls", list():
+                    for call in value:
+                        if isinstance(call, dict):
+                            self._tool(choice, call)
+                case "function_call", dict():
+                    self._function(choice, None, "", value, {LEGACY: True})
+                case "audio", dict():
+                    self._audio(choice, value)
+                case "annotations", list():
+                    parts.note(choice, NoteKind.CITATION, value)
+                case _:
+                    parts.note(choice, NoteKind.EXTRA, {name: value})
+
+    def _thinking(self, choice: Choice, delta: dict[str, Json]) -> str:
+        """Gives the name of a second member that says the same."""
+        said = ""
+        for name in _THINKING:
+            value = delta.get(name)
+            if isinstance(value, str) and value:
+                if said:
+                    if value == said:
+                        return name
+                    break
+                said = value
+                self.parts.thinking(choice, value, name)
+        return ""
+
+    def _content_list(self, choice: Choice, items: list[Json]) -> None:
+        for item in items:
+            kind = item.get("type") if isinstance(item, dict) else None
+            if isinstance(item, dict) and kind == "text":
+                text = _text(item.get("text"))
+                if text:
+                    self.parts.text(choice, text)
+            elif isinstance(item, dict) and kind == "thinking":
+                thought = _joined(item.get("thinking"))
+                if thought:
+                    self.parts.thinking(choice, thought, "reasoning_content")
+            else:
+                self.parts.note(choice, NoteKind.EXTRA, {"content": [item]})
+
+    def _tool(self, choice: Choice, call: dict[str, Json]) -> None:
+        index = call.get("index")
+        key = "custom" if isinstance(call.get("custom"), dict) else "function"
+        body = call.get(key)
+        extra: dict[str, Json] = {
+            name: value
+            for name, value in call.items()
+            if value and name not in _CALL and not (name == "type" and value == "function")
+        }
+        number = index if isinstance(index, int) else None
+        call_id = _text(call.get("id"))
+        self._function(choice, number, call_id, body if isinstance(body, dict) else {}, extra)
+
+    def _function(
+        self,
+        choice: Choice,
+        index: int | None,
+        call_id: str,
+        body: dict[str, Json],
+        extra: dict[str, Json],
+    ) -> None:
+        arguments = body.get("arguments", body.get("input"))
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = jsontext.dumps(arguments).decode()
+        name = _text(body.get("name"))
+        self.parts.tool(choice, index, call_id, name, arguments or "", extra)
+
+    def _audio(self, choice: Choice, audio: dict[str, Json]) -> None:
+        parts = self.parts
+        parts.media_part(choice)
+        data = audio.get("data")
+        if isinstance(data, str) and data:
+            parts.media(choice, data, None)
+        rest: dict[str, Json] = {
+            name: value for name, value in audio.items() if name != "data" and value is not None
+        }
+        if rest:
+            parts.note(choice, NoteKind.EXTRA, {"audio": rest})
+
+
+_TOP = frozenset({"id", "model", "created", "object", "choices", "usage", "obfuscation", "p"})
+_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
+_THINKING = ("reasoning_content", "reasoning")
+_SKIP = frozenset({"role"})
+_CALL = frozenset({"index", "id", "function", "custom"})
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _joined(value: Json) -> str:
+    if isinstance(value, str):
+        return value
+    items = value if isinstance(value, list) else []
+    return "".join(_text(item.get("text")) for item in items if isinstance(item, dict))

@@ -1,0 +1,270 @@
+"""The management API as a client meets it. Envoy's admin interface is played by a small server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from extproc.admin.app import create_app
+from extproc.admin.readiness import KEPT, AdminState
+from extproc.model.call import LOCAL, Caller, Outcome
+from extproc.model.errors import Unauthenticated
+from extproc.telemetry import ExchangeRecord, Log, Metrics
+from tests.kit import FakeClock
+
+STATS = '{"stats":[{"name":"cluster.extproc.membership_healthy","value":%d}]}'
+READY = {"ready": True, "workers": 2}
+
+
+@dataclass
+class PlayedEnvoy:
+    """Answers `/ready` and `/stats` as Envoy does. `hang` makes it silent."""
+
+    state: str = "LIVE"
+    workers: int = 2
+    stats: str | None = None
+    hang: bool = False
+    asked: list[str] = field(default_factory=list[str])
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                target = head.split(b" ")[1].decode()
+                self.asked.append(target)
+                if self.hang:
+                    await reader.read()
+                    break
+                text = self.state + "\n"
+                if target.startswith("/stats"):
+                    text = STATS % self.workers if self.stats is None else self.stats
+                status = "503 Service Unavailable" if self.state != "LIVE" else "200 OK"
+                writer.write(
+                    f"HTTP/1.1 {status}\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode()
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+
+@dataclass
+class House:
+    client: httpx.AsyncClient
+    envoy: PlayedEnvoy
+    state: AdminState
+    clock: FakeClock
+    metrics: Metrics
+    directory: Path
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    envoy = PlayedEnvoy()
+    socket = tmp_path / "envoy.sock"
+    server = await asyncio.start_unix_server(envoy.answer, socket)
+    clock = FakeClock()
+    state = AdminState(started=clock.unix - 60, workers=2, providers=1)
+    directory = tmp_path / "metrics"
+    metrics = Metrics(directory, "admin")
+    log = Log(2, "admin", "error", "json", clock)
+
+    def authorize(headers: Mapping[str, str], query: str, peer: str) -> Caller:
+        match headers.get("authorization"), query, peer:
+            case ("Bearer boss", _, _) | (_, "key=boss", _) | (None, "format=json", "127.0.0.1"):
+                return LOCAL
+            case "Bearer alice", _, _:
+                return Caller("alice")
+            case "Bearer broken", _, _:
+                raise RuntimeError("a defect that names hunter2")
+            case _:
+                raise Unauthenticated("No API key was given.", code="missing_api_key")
+
+    app = create_app(state, authorize, socket, directory, metrics, log, clock)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        client.headers["x-sluice-call-id"] = "gw-1"
+        yield House(client, envoy, state, clock, metrics, directory)
+    server.close()
+
+
+BOSS = {"authorization": "Bearer boss"}
+ANSWERED = ExchangeRecord("openai_chat", "acme", "fast", Outcome.OK, 200, 2.0, 0.0001)
+
+
+async def test_health_is_open_and_lives_through_a_drain(house: House):
+    house.state.draining = True
+    house.envoy.hang = True
+    reply = await house.client.get("/health")
+    assert reply.status_code == 200
+    assert reply.json() == {"status": "healthy", "uptime": 60.0, "draining": True}
+    assert house.envoy.asked == []
+
+
+async def test_ready_when_an_exchange_can_succeed(house: House):
+    reply = await house.client.get("/health/ready")
+    assert (reply.status_code, reply.json()) == (200, READY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"state": "PRE_INITIALIZING"}, "Envoy is not live: PRE_INITIALIZING"),
+        ({"workers": 0}, "no worker is ready"),
+        ({"stats": '{"stats":[]}'}, "no worker is ready"),
+        ({"stats": "oops"}, "Envoy does not answer: its statistics are not JSON"),
+        ({"draining": True}, "the gateway is draining"),
+        ({"providers": 0}, "no provider is available"),
+    ],
+)
+async def test_not_ready_says_why(house: House, changes: dict[str, object], reason: str):
+    for name, value in changes.items():
+        setattr(house.envoy if hasattr(house.envoy, name) else house.state, name, value)
+    reply = await house.client.get("/health/ready")
+    assert reply.status_code == 503
+    assert reply.json() == {"ready": False, "reasons": [reason]}
+
+
+async def test_all_reasons_come_at_once(house: House):
+    house.state.draining = True
+    house.state.providers = 0
+    house.envoy.workers = 0
+    reply = await house.client.get("/health/ready")
+    assert len(reply.json()["reasons"]) == 3
+
+
+async def test_an_envoy_that_is_silent_or_gone_is_not_ready(house: House, tmp_path: Path):
+    house.envoy.hang = True
+    async with asyncio.timeout(5):
+        silent = await house.client.get("/health/ready")
+    assert silent.status_code == 503
+    assert "Envoy does not answer" in silent.json()["reasons"][0]
+    (tmp_path / "envoy.sock").unlink()
+    house.clock.advance(KEPT)
+    gone = await house.client.get("/health/ready")
+    assert "Envoy does not answer" in gone.json()["reasons"][0]
+
+
+async def test_an_answer_is_kept_for_a_moment_and_shared(house: House):
+    await asyncio.gather(*(house.client.get("/health/ready") for _ in range(20)))
+    assert len(house.envoy.asked) == 2
+    house.envoy.workers = 0
+    house.clock.advance(KEPT - 0.01)
+    assert (await house.client.get("/health/ready")).status_code == 200
+    house.clock.advance(0.01)
+    assert (await house.client.get("/health/ready")).status_code == 503
+
+
+JSON = "application/json"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "media"),
+    [
+        ("*/*", "", JSON),
+        ("", "", JSON),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", JSON),
+        ("application/json", "", JSON),
+        ("text/plain;version=0.0.4", "", TEXT),
+        ("text/plain; q=0.2, application/json; q=0.9", "", JSON),
+        ("text/plain; q=0.9, application/json; q=0.2", "", TEXT),
+        ("text/plain;q=0, */*;q=0.1", "", JSON),
+        ("text/plain;q=nonsense", "", JSON),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1"
+            ";q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "",
+            OPEN,
+        ),
+        ("application/json", "?format=prometheus", TEXT),
+        ("text/plain", "?format=json", JSON),
+        ("*/*", "?format=openmetrics", OPEN),
+    ],
+)
+async def test_the_form_of_metrics(house: House, accept: str, query: str, media: str):
+    house.metrics.exchange(ANSWERED)
+    reply = await house.client.get("/metrics" + query, headers={**BOSS, "accept": accept})
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == media
+    if media == JSON:
+        assert reply.json()["requests_by_provider"] == {"acme": 1}
+        assert len(reply.json()) == 8
+    else:
+        assert 'outcome="ok"' in reply.text
+
+
+async def test_a_format_that_does_not_exist(house: House):
+    reply = await house.client.get("/metrics?format=xml", headers=BOSS)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "format"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/", "/admin/keys"])
+async def test_management_needs_an_admin(house: House, path: str):
+    nobody = await house.client.get(path)
+    assert nobody.status_code == 401
+    assert nobody.headers["www-authenticate"] == "Bearer"
+    assert nobody.json() == {
+        "error": {
+            "message": "No API key was given.",
+            "type": "auth",
+            "code": "missing_api_key",
+            "param": None,
+            "call_id": "gw-1",
+        }
+    }
+    caller = await house.client.get(path, headers={"authorization": "Bearer alice"})
+    assert caller.status_code == 403
+    assert caller.json()["error"]["type"] == "permission"
+    admin = await house.client.get(path, headers=BOSS)
+    assert admin.status_code == (200 if path == "/metrics" else 404)
+
+
+async def test_the_judge_gets_query_peer_and_joined_headers(house: House):
+    assert (await house.client.get("/metrics?key=boss")).status_code == 200
+    peer = {"x-sluice-peer": "127.0.0.1"}
+    assert (await house.client.get("/metrics?format=json", headers=peer)).status_code == 200
+    twice = [("authorization", "Bearer boss"), ("authorization", "Bearer boss")]
+    assert (await house.client.get("/metrics", headers=twice)).status_code == 401
+
+
+async def test_unknown_paths_and_methods(house: House):
+    unknown = await house.client.get("/nothing")
+    assert unknown.status_code == 404
+    assert unknown.json()["error"]["code"] == "unknown_path"
+    for path in ("/health", "/health/ready", "/metrics"):
+        wrong = await house.client.post(path, headers=BOSS)
+        assert wrong.status_code == 405
+        assert wrong.headers["allow"] == "GET, HEAD"
+        assert wrong.json()["error"]["type"] == "method_not_allowed"
+    assert (await house.client.delete("/admin/keys")).status_code == 401
+
+
+async def test_a_defect_says_nothing(house: House):
+    reply = await house.client.get("/metrics", headers={"authorization": "Bearer broken"})
+    assert reply.status_code == 500
+    assert "hunter2" not in reply.text
+    assert reply.json()["error"]["call_id"] == "gw-1"
+
+
+async def test_readiness_is_watched_while_the_app_runs(tmp_path: Path):
+    clock = FakeClock()
+    directory = tmp_path / "metrics"
+    app = create_app(
+        AdminState(started=0.0),
+        lambda *_: LOCAL,
+        tmp_path / "no.sock",
+        directory,
+        Metrics(directory, "admin"),
+        Log(2, "admin", "error", "json", clock),
+        clock,
+    )
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)

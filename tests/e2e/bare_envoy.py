@@ -1,0 +1,231 @@
+"""The real Envoy with the real configuration, in front of a worker that a test plays.
+
+`envoy_before` renders what `sluice up` would, starts Envoy on it, and gives its
+port. The worker is an ext_proc server on a unix socket, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import grpc
+import grpc.aio
+
+from extproc import discover
+from extproc.child import SystemClock
+from extproc.config.layout import Layout
+from extproc.config.names import CALL_METADATA, PEER_METADATA
+from extproc.config.schema import Limits, Server
+from extproc.envoygen.binary import envoy_binary
+from extproc.envoygen.render import render
+from extproc.envoygen.write import write
+from extproc.flow.exchange import Machine
+from extproc.flow.live import Live
+from extproc.flow.record import Record
+from extproc.flow.snapshot import compile_snapshot
+from extproc.mock import MockProvider
+from extproc.supervisor.envoy import EnvoyAdmin, command
+from extproc.supervisor.local_replies import local_replies
+from extproc.telemetry.log import Log
+from extproc.wire import processor
+from extproc.wire.grpc_server import GrpcServer
+from extproc.wire.processor import Conversation, message_limit
+from extproc.wire.translate import Unexpected
+from tests import kit
+from tests.e2e.harness import free_port
+from tests.e2e.processes import eventually
+
+
+class Worker(Protocol):
+    """An ext_proc server."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float) -> None: ...
+
+
+MakeWorker = Callable[[Machine, Path], Worker]
+
+
+class EndsOk:
+    """Answers properly up to message `last`, which it does not answer: its stream ends OK instead."""
+
+    def __init__(self, machine: Machine, socket: Path, last: int) -> None:
+        self._machine = machine
+        self._last = last
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    processor.SERVICE,
+                    {processor.METHOD: grpc.stream_stream_rpc_method_handler(self._process)},
+                ),
+                grpc.method_handlers_generic_handler(
+                    processor.HEALTH_SERVICE,
+                    {processor.HEALTH_METHOD: grpc.unary_unary_rpc_method_handler(self._check)},
+                ),
+            )
+        )
+        self._server.add_insecure_port(f"unix:{socket}")
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        await self._server.stop(grace)
+
+    async def _check(self, request: bytes, context: object) -> bytes:
+        return processor.SERVING
+
+    async def _process(
+        self,
+        requests: AsyncIterator[bytes],
+        context: grpc.aio.ServicerContext[bytes, bytes],
+    ) -> AsyncIterator[bytes]:
+        conversation = Conversation(self._machine, ignore, *_who(context))
+        number = 0
+        async for message in requests:
+            number += 1
+            if number == self._last:
+                return
+            yield await conversation.answer(message)
+
+
+class Fails(Conversation):
+    """Our own conversation, which does not understand message `last`."""
+
+    def __init__(self, machine: Machine, call_id: str, peer: str, last: int) -> None:
+        super().__init__(machine, ignore, call_id, peer)
+        self._left = last
+
+    async def answer(self, message: bytes) -> bytes:
+        self._left -= 1
+        if self._left == 0:
+            raise Unexpected("a test said so")
+        return await super().answer(message)
+
+
+def ends_ok(last: int) -> MakeWorker:
+    return lambda machine, socket: EndsOk(machine, socket, last)
+
+
+def fails(last: int) -> MakeWorker:
+    """Our own transport, around a conversation that fails at message `last`."""
+    return lambda machine, socket: GrpcServer(
+        socket, message_limit(1 << 20), lambda call_id, peer: Fails(machine, call_id, peer, last)
+    )
+
+
+def hangs(last: int) -> MakeWorker:
+    """Our own transport, around a conversation that never answers message `last`."""
+
+    class Hangs(Fails):
+        async def answer(self, message: bytes) -> bytes:
+            try:
+                return await super().answer(message)
+            except Unexpected:
+                return await asyncio.get_running_loop().create_future()
+
+    return lambda machine, socket: GrpcServer(
+        socket, message_limit(1 << 20), lambda call_id, peer: Hangs(machine, call_id, peer, last)
+    )
+
+
+def ignore(_: Record) -> None:
+    """For those who want no record."""
+
+
+@contextmanager
+def envoy_before(make: MakeWorker, mock: MockProvider) -> Iterator[int]:
+    """Envoy's port. Everything is gone afterwards."""
+    # Sockets have short paths; a test's own folder lies deep.
+    with TemporaryDirectory(prefix="sluice-e2e-") as name:
+        layout = Layout(Path(name), Path(name) / "run")
+        layout.run.mkdir()
+        socket = layout.worker_socket(1, 1)
+        registry = discover.registry()
+        settings = kit.settings(
+            server=Server(port=free_port()),
+            providers={"acme": kit.provider(endpoint=mock.base_url)},
+            limits=Limits(stage_timeout=0.5),
+        )
+        files = render(settings, layout, [socket], None, local_replies(registry))
+        write(files, layout)
+        clock = SystemClock()
+        with Path(os.devnull).open("wb") as nowhere:
+            log = Log(nowhere.fileno(), "worker-1", "error", "json", clock)
+            machine = Machine(
+                compile_snapshot(settings, registry, b"s" * 32), Live(1 << 30), clock, log
+            )
+            with _in_a_thread(lambda: _serving(make, machine, socket)), _envoy(layout):
+                yield settings.server.port
+
+
+@asynccontextmanager
+async def _serving(make: MakeWorker, machine: Machine, socket: Path) -> AsyncIterator[None]:
+    worker = make(machine, socket)
+    await worker.start()
+    try:
+        yield
+    finally:
+        await worker.stop(0.0)
+
+
+@contextmanager
+def _in_a_thread(serving: Callable[[], object]) -> Iterator[None]:
+    """Runs an async context in an event loop of its own while the test goes on."""
+    started, over = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        async with serving():  # type: ignore[attr-defined]
+            started.set()
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
+    thread.start()
+    assert started.wait(10), "the worker did not start"
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)
+        loop.close()
+
+
+@contextmanager
+def _envoy(layout: Layout) -> Iterator[None]:
+    start = command(envoy_binary(), layout.bootstrap, 1)
+    with (layout.data / "envoy.log").open("wb") as log:
+        process = subprocess.Popen(
+            start.argv, env=start.env, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True
+        )
+        try:
+            eventually(lambda: _answers(EnvoyAdmin(layout.envoy_admin_socket).is_serving), 15.0)
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _answers(ask: Callable[[], Awaitable[bool]]) -> bool:
+    async def asked() -> bool:
+        return await ask()
+
+    try:
+        return asyncio.run(asked())
+    except OSError:
+        return False
+
+
+def _who(context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str, str]:
+    metadata = dict(context.invocation_metadata() or ())
+    return str(metadata[CALL_METADATA]), str(metadata[PEER_METADATA])

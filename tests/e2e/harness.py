@@ -1,0 +1,277 @@
+"""A real `sluice up` below a test: its configuration, its life, its log, its clients.
+
+Takes keyword blocks of the configuration and gives a running `Gateway`. Every
+process that it starts is ended by its id, whatever the test did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+
+from extproc.mock import MockProvider
+from tests.e2e.processes import children, descendants, eventually, kill
+
+SLUICE = Path(sys.executable).with_name("sluice")
+START_TIMEOUT = 40.0
+STOP_TIMEOUT = 20.0
+
+PROVIDER_KEY = "provider-secret-5f1c0a7e"
+ADMIN_KEY = "admin-key-b7c1f2d3e4a5"
+ALICE_KEY = "alice-key-0d9e8f7a6b5c"
+BOB_KEY = "bob-key-1a2b3c4d5e6f"
+SECRETS = (PROVIDER_KEY, ADMIN_KEY, ALICE_KEY, BOB_KEY)
+
+KEYS: Sequence[Mapping[str, object]] = (
+    {"name": "root", "key": "${ADMIN_KEY}", "role": "admin"},
+    {"name": "alice", "key": "${ALICE_KEY}", "models": ["*"]},
+    {"name": "bob", "key": "${BOB_KEY}", "models": ["gpt-4o-mini", "fast"]},
+)
+CLOSED_PORT = 1
+"""tcpmux, where nobody listens"""
+
+Line = Mapping[str, Any]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def providers(mock: MockProvider) -> dict[str, Any]:
+    """`acme` is the mock; `quick` is the mock for the impatient; `absent` refuses connections."""
+    key = "${ACME_KEY}"
+    return {
+        "acme": {
+            "dialect": "openai_chat",
+            "endpoint": mock.base_url,
+            "api_key": key,
+            "models": ["gpt-4o", "gpt-4o-mini"],
+            "security_level": "high",
+            "cost_per_token": 0.001,
+        },
+        "quick": {
+            "dialect": "openai_chat",
+            "endpoint": mock.base_url,
+            "api_key": key,
+            "models": ["quick-model"],
+            "timeout": "400ms",
+        },
+        "absent": {
+            "dialect": "openai_chat",
+            "endpoint": f"http://127.0.0.1:{CLOSED_PORT}/v1",
+            "api_key": key,
+            "models": ["absent-model"],
+        },
+    }
+
+
+class Gateway:
+    """One `sluice up`. `mock` is the provider behind it, `key` what its clients send."""
+
+    def __init__(
+        self,
+        folder: Path,
+        mock: MockProvider,
+        *,
+        key: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stderr: Path | None = None,
+        text: str | None = None,
+        **blocks: object,
+    ) -> None:
+        """`blocks` are those of `sluice.yaml`. `stderr` is where its log goes instead of a file in
+        `folder`, and is not read then. `text` is a whole configuration of the test's own."""
+        self.folder = folder
+        self.mock = mock
+        self.key = key
+        self.data = folder / "data"
+        self.log_path = stderr or folder / "log"
+        self.port = 0 if stderr is None else free_port()
+        self._seen: set[int] = set()
+        config = folder / "sluice.yaml"
+        # JSON is YAML.
+        config.write_text(text or json.dumps(self._config(blocks)))
+        self._log = self.log_path.open("ab", buffering=0)
+        self.process = subprocess.Popen(
+            [str(SLUICE), "up", "--config", str(config)],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder),
+                "ACME_KEY": PROVIDER_KEY,
+                "ADMIN_KEY": ADMIN_KEY,
+                "ALICE_KEY": ALICE_KEY,
+                "BOB_KEY": BOB_KEY,
+                **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def _config(self, blocks: Mapping[str, object]) -> Mapping[str, object]:
+        return {
+            "server": {"host": "127.0.0.1", "port": self.port},
+            "workers": 2,
+            "data": str(self.data),
+            "providers": providers(self.mock),
+            "models": {"fast": [{"provider": "acme", "model": "gpt-4o-mini"}]},
+            "log": {"format": "json"},
+            **blocks,
+        }
+
+    def wait_until_ready(self) -> None:
+        """Returns once `/health/ready` says so."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            assert self.process.poll() is None, f"it ended: {self.log_text()}"
+            assert time.monotonic() < deadline, f"not ready in time: {self.log_text()}"
+            self.port = self.port or self._announced_port()
+            if self.port and self.is_ready():
+                return
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        """Whether an exchange can succeed now, by the gateway's own word."""
+        try:
+            with self.http() as client:
+                return client.get("/health/ready", timeout=3.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _announced_port(self) -> int:
+        ready = [line for line in self.log_lines() if line["event"] == "ready"]
+        return httpx.URL(ready[-1]["url"]).port or 0 if ready else 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    # Clients.
+
+    def http(self, key: str | None = None, **options: Any) -> httpx.Client:
+        """A plain client; sends `key`, else nothing."""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(
+            base_url=self.url,
+            headers={**headers, **options.pop("headers", {})},
+            trust_env=False,
+            timeout=10.0,
+            **options,
+        )
+
+    def openai(self, **options: Any) -> openai.OpenAI:
+        """The stock SDK, without retries of its own."""
+        return openai.OpenAI(
+            **{
+                "base_url": f"{self.url}/v1",
+                "api_key": self.key or "none-needed",
+                "max_retries": 0,
+                "timeout": 10.0,
+                "http_client": openai.DefaultHttpxClient(trust_env=False),
+                **options,
+            }
+        )
+
+    def async_openai(self, **options: Any) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
+            **{
+                "base_url": f"{self.url}/v1",
+                "api_key": self.key or "none-needed",
+                "max_retries": 0,
+                "timeout": 10.0,
+                "http_client": openai.DefaultAsyncHttpxClient(trust_env=False),
+                **options,
+            }
+        )
+
+    @property
+    def auth(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"} if self.key else {}
+
+    # What can be seen of it.
+
+    def log_text(self) -> str:
+        return self.log_path.read_text() if self.log_path.is_file() else "(no log)"
+
+    def log_lines(self) -> list[Line]:
+        """Every whole line so far."""
+        whole, _, _ = self.log_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def wait_log(self, wanted: Callable[[Line], bool], timeout: float = 5.0) -> Line:
+        """The first line that is wanted, as soon as it is there."""
+        return eventually(
+            lambda: next(filter(wanted, self.log_lines()), None) or {},
+            timeout,
+            "the wanted log line",
+        )
+
+    def wait_exchange(self, call_id: str) -> Line:
+        """The log line of an exchange."""
+        return self.wait_log(lambda line: line["event"] == "exchange" and line["call"] == call_id)
+
+    def access_lines(self) -> list[Line]:
+        """Envoy's access log."""
+        path = self.data / "envoy" / "access.log"
+        whole, _, _ = (path.read_text() if path.is_file() else "").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all series of this name that have these labels."""
+        with self.http(ADMIN_KEY if self.key else None) as client:
+            answer = client.get("/metrics", params={"format": "prometheus"})
+        assert answer.status_code == 200, answer.text
+        total = 0.0
+        for line in answer.text.splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.partition("{")[0] == name and all(
+                f'{key}="{wanted}"' in series for key, wanted in labels.items()
+            ):
+                total += float(value)
+        return total
+
+    def pids(self) -> dict[str, int]:
+        """The processes of its parts: `worker-1`, `worker-2`, `admin`, `envoy`."""
+        found = children(self.process.pid)
+        self._seen.update(found.values())
+        return found
+
+    def sockets(self) -> list[Path]:
+        """Unix sockets below its data folder, links followed."""
+        run = self.data / "run"
+        return [path for path in run.iterdir() if path.is_socket()] if run.is_dir() else []
+
+    # Its end.
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Asks it to stop, and gives its exit status."""
+        self.pids()
+        self.signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT)
+
+    def destroy(self) -> None:
+        """Ends whatever of it still runs."""
+        below = descendants(self.process.pid) | self._seen
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+            kill(below)
+        self._log.close()

@@ -1,0 +1,278 @@
+"""Processes that die, and gateways that end: what is lost, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from extproc.mock import MockProvider
+from tests.e2e import raw
+from tests.e2e.harness import ALICE_KEY, KEYS, Gateway
+from tests.e2e.processes import descendants, eventually, is_alive
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def module_gateway(
+    shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path_factory.mktemp("crash"), shared_mock, key=ALICE_KEY, keys=KEYS)
+    try:
+        gateway.wait_until_ready()
+        yield gateway
+    finally:
+        gateway.destroy()
+
+
+@pytest.fixture
+def victim(module_gateway: Gateway, mock: MockProvider) -> Gateway:
+    """A gateway whose parts these tests kill; whole again when the next test gets it."""
+    whole = {"worker-1", "worker-2", "admin", "envoy"}
+    eventually(lambda: set(module_gateway.pids()) == whole and module_gateway.is_ready(), 15.0)
+    return module_gateway
+
+
+def chat(gateway: Gateway, faults: str = "words=3", *, stream: bool = False) -> raw.Answer:
+    return raw.exchange(gateway.port, request(gateway, faults, stream=stream))
+
+
+def request(gateway: Gateway, faults: str, *, stream: bool = False) -> bytes:
+    fields = {
+        "model": "gpt-4o",
+        "messages": [{"role": "user", "content": f"[[mock {faults}]] hi"}],
+        "stream": stream,
+    }
+    return raw.request("POST", CHAT, json.dumps(fields).encode(), gateway.auth)
+
+
+def works(gateway: Gateway) -> bool:
+    try:
+        return chat(gateway).status == 200
+    except (OSError, raw.Cut):
+        return False
+
+
+async def test_a_killed_worker_fails_only_what_it_held(victim: Gateway) -> None:
+    """Eight clients, one after the other each; the worker is killed in the middle."""
+    failed: list[tuple[float, str]] = []
+    done = 0
+    killed_at = 0.0
+    over = False
+
+    async def client(sdk: openai.AsyncOpenAI) -> None:
+        nonlocal done
+        while not over:
+            begun = time.monotonic()
+            try:
+                await sdk.chat.completions.create(
+                    model="gpt-4o",
+                    messages=[{"role": "user", "content": "[[mock delay=20ms words=3]] hi"}],
+                )
+            except openai.APIError as error:
+                failed.append((begun, repr(error)))
+            done += 1
+
+    async def reach(count: int) -> None:
+        deadline = time.monotonic() + 20
+        while done < count:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+    async with victim.async_openai() as sdk:
+        clients = [asyncio.create_task(client(sdk)) for _ in range(8)]
+        await reach(40)
+        before = victim.pids()["worker-1"]
+        killed_at = time.monotonic()
+        os.kill(before, signal.SIGKILL)
+        await reach(done + 80)
+        over = True
+        await asyncio.gather(*clients)
+    assert len(failed) <= 8, failed
+    assert all(begun < killed_at + 1.0 for begun, _ in failed), failed
+    eventually(lambda: victim.pids().get("worker-1", before) != before)
+
+
+def test_an_exchange_on_the_other_worker_lives_on(victim: Gateway) -> None:
+    answers: dict[str, raw.Answer | None] = {}
+    from threading import Thread
+
+    def ask(name: str) -> None:
+        try:
+            answers[name] = chat(victim, f"delay=1500ms tag={name}")
+        except raw.Cut:
+            answers[name] = None
+
+    threads = [Thread(target=ask, args=(str(n),)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    victim.mock.wait_for(lambda seen: len(seen) == 6)
+    os.kill(victim.pids()["worker-2"], signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    good = [a for a in answers.values() if a is not None and a.status == 200]
+    bad = [a for a in answers.values() if a is not None and a.status != 200]
+    assert None not in answers.values()
+    assert good, "every exchange failed"
+    for answer in bad:
+        assert answer.status == 503
+        assert answer.json["error"]["code"]
+        assert answer.headers["x-sluice-call-id"].startswith("gw-")
+    for answer in good:
+        line = victim.wait_exchange(answer.headers["x-sluice-call-id"])
+        assert line["part"] == "worker-1"
+
+
+def test_a_stream_whose_worker_is_killed_is_cut(victim: Gateway) -> None:
+    with raw.connected(victim.port) as line:
+        line.sendall(request(victim, "stall=forever@3 words=20", stream=True))
+        seen = b""
+        while seen.count(b"data:") < 3:
+            seen += line.recv(65536)
+        for name in ("worker-1", "worker-2"):
+            os.kill(victim.pids()[name], signal.SIGKILL)
+        rest = b""
+        while data := receive(line):
+            rest += data
+    assert b"[DONE]" not in rest
+    assert not rest.endswith(b"0\r\n\r\n")
+    victim.mock.wait_for(lambda seen: seen[0].ended == "client_gone")
+    eventually(lambda: works(victim))
+
+
+def receive(line: object) -> bytes:
+    import socket
+
+    assert isinstance(line, socket.socket)
+    try:
+        return line.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def test_counts_survive_every_process(victim: Gateway) -> None:
+    assert works(victim)
+    eventually(lambda: victim.metric("sluice_in_flight") == 0.0)
+    before = victim.metric("sluice_requests_total")
+    assert before > 0
+    for name in ("worker-1", "worker-2", "admin"):
+        old = victim.pids()[name]
+        os.kill(old, signal.SIGKILL)
+        eventually(lambda name=name, old=old: victim.pids().get(name, old) != old, 10.0)
+        eventually(victim.is_ready, 10.0)
+        assert victim.metric("sluice_requests_total") == before
+    eventually(lambda: works(victim))
+    eventually(lambda: victim.metric("sluice_requests_total") > before)
+
+
+def test_a_killed_envoy_comes_back(victim: Gateway) -> None:
+    old = victim.pids()["envoy"]
+    os.kill(old, signal.SIGKILL)
+    eventually(lambda: victim.pids().get("envoy", old) != old)
+    eventually(lambda: works(victim), 5.0)
+    assert is_alive(victim.process.pid)
+
+
+# Ends.
+
+
+def gone_without_a_trace(gateway: Gateway, parts: set[int]) -> None:
+    eventually(lambda: not [pid for pid in parts if is_alive(pid)], wanted="the end of all parts")
+    assert gateway.sockets() == []
+    assert not (gateway.data / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_running_stream_finishes(
+    make_gateway: Callable[..., Gateway], number: signal.Signals
+) -> None:
+    gateway = make_gateway(workers=1)
+    parts = descendants(gateway.process.pid)
+    stream = gateway.openai().chat.completions.create(
+        model="gpt-4o",
+        messages=[{"role": "user", "content": "[[mock pace=50 words=20]] hi"}],
+        stream=True,
+    )
+    first = next(stream)
+    gateway.signal(number)
+    rest = list(stream)
+    assert rest[-1].choices[0].finish_reason == "stop"
+    assert len({first.id, *(chunk.id for chunk in rest)}) == 1
+    assert gateway.process.wait(10) == 0
+    gone_without_a_trace(gateway, parts)
+    assert any(line["event"] == "stopped" for line in gateway.log_lines())
+
+
+def test_a_stream_that_does_not_end_is_cut_at_the_limit(
+    make_gateway: Callable[..., Gateway],
+) -> None:
+    gateway = make_gateway(workers=1, limits={"drain_timeout": "1s"})
+    parts = descendants(gateway.process.pid)
+    with raw.connected(gateway.port) as line:
+        line.sendall(request(gateway, "stall=forever@2 words=9", stream=True))
+        gateway.mock.wait_for(lambda seen: len(seen) == 1 and seen[0].events == 2)
+        begun = time.monotonic()
+        assert gateway.stop() == 0
+        assert 0.9 < time.monotonic() - begun < 9.0
+        with pytest.raises(raw.Cut):
+            raw.read(line)
+    gone_without_a_trace(gateway, parts)
+
+
+def test_a_second_signal_is_at_once(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway(workers=1)
+    parts = descendants(gateway.process.pid)
+    with raw.connected(gateway.port) as line:
+        line.sendall(request(gateway, "stall=forever@2 words=9", stream=True))
+        gateway.mock.wait_for(lambda seen: len(seen) == 1 and seen[0].events == 2)
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_log(lambda line: line["event"] == "draining")
+        begun = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        assert gateway.process.wait(10) == 0
+        assert time.monotonic() - begun < 3.0
+    gone_without_a_trace(gateway, parts)
+
+
+def test_a_killed_supervisor_leaves_no_orphans_and_can_be_started_again(
+    make_gateway: Callable[..., Gateway], mock: MockProvider
+) -> None:
+    gateway = make_gateway()
+    parts = descendants(gateway.process.pid)
+    assert len(parts) >= 4
+    gateway.process.kill()
+    gateway.process.wait()
+    eventually(lambda: not [pid for pid in parts if is_alive(pid)], 3.0, "the end of all parts")
+    again = Gateway(gateway.folder, mock)
+    try:
+        again.wait_until_ready()
+        assert works(again)
+        assert again.stop() == 0
+        gone_without_a_trace(again, set())
+    finally:
+        again.destroy()
+
+
+def test_a_full_disk_for_logs(mock: MockProvider, tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, mock, stderr=Path("/dev/full"), workers=1)
+    try:
+        deadline = time.monotonic() + 30
+        while not gateway.is_ready():
+            assert gateway.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for _ in range(5):
+            assert works(gateway)
+        assert chat(gateway, "words=5", stream=True).body.endswith(b"data: [DONE]\n\n")
+        eventually(lambda: gateway.metric("sluice_log_lines_lost_total") >= 5)
+        assert gateway.stop() == 0
+    finally:
+        gateway.destroy()
