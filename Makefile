@@ -12,6 +12,7 @@ SPREAD := -n 2 --dist loadfile
 .DEFAULT_GOAL := help
 .PHONY: help setup run check lint test golden proto proto-check e2e bench image-check lock clean
 MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \

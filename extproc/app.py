@@ -18,7 +18,7 @@ from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
 from extproc.flow.record import Record
 from extproc.flow.snapshot import compile_snapshot
-from extproc.telemetry.log import Log
+from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import ExchangeRecord, Metrics
 from extproc.wire.grpc_server import GrpcServer
 from extproc.wire.processor import Conversation, message_limit
@@ -48,6 +48,9 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         clock,
         on_lost=metrics.log_lines_lost,
     )
+    bridge_stdlib(log)
+    if metrics.problem:
+        log.warning("metrics are kept in memory only", reason=metrics.problem)
     snapshot = compile_snapshot(settings, discover.registry(), os.urandom(_SECRET_BYTES))
     live = Live(settings.limits.in_flight_bytes)
     machine = Machine(snapshot, live, clock, log)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -126,8 +127,12 @@ class _Orders(asyncio.Protocol):
 def run_child(main: Callable[[Parent], Awaitable[int]]) -> int:
     """Runs `main` with the settings of the supervisor that started this process.
 
-    Returns what `main` returns, as this process's exit status.
+    Returns what `main` returns, as this process's exit status; 2 when there is no supervisor.
     """
+    mode = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        print("`sluice up` starts this; it is of no use alone.", file=sys.stderr)
+        return 2
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return asyncio.run(_run(main))
 

@@ -8,6 +8,7 @@ cannot, 2 the configuration or the command line is wrong.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,15 +20,19 @@ _EPILOG = "`sluice COMMAND --help` says more about a command."
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        return arguments.run(arguments)
-    except BrokenPipeError:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
         return 1
     finally:
         _let_go_of_output()
 
 
 def _let_go_of_output() -> None:
-    """A full disk or a closed pipe behind our output must not change the exit status."""
+    """What a full disk or a closed pipe did not take must not fail again while Python ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

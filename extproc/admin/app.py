@@ -47,6 +47,7 @@ def create_app(
     metrics: Metrics,
     log: Log,
     clock: Clock,
+    watch_every: float = WATCH_EVERY,
 ) -> Starlette:
     """The app. `metrics` are this process's own; `metrics_directory` is what all parts count into.
 
@@ -59,7 +60,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watcher = asyncio.create_task(handlers.watch())
+        watcher = asyncio.create_task(handlers.watch(watch_every))
         try:
             yield
         finally:
@@ -68,7 +69,7 @@ def create_app(
                 await watcher
             await envoy.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", handlers.health),
             Route("/health/ready", handlers.ready),
@@ -83,6 +84,8 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 _ANY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -138,13 +141,13 @@ class _Handlers:
 
     async def nothing(self, request: Request) -> Response:
         self._admin_only(request)
-        raise NotFound(f"There is no {request.url.path} here.", code="unknown_path")
+        raise NotFound(f"There is no {request.scope['path']} here.", code="unknown_path")
 
     async def defect(self, request: Request, raised: Exception) -> Response:
-        self._log.error("admin_failed", path=request.url.path, error=type(raised).__name__)
+        self._log.error("admin_failed", path=request.scope["path"], error=type(raised).__name__)
         return ours(request, raised)
 
-    async def watch(self) -> None:
+    async def watch(self, every: float) -> None:
         """Keep the count of seconds in which exchanges could, and could not, succeed."""
         last = self._clock.monotonic()
         while True:
@@ -152,11 +155,13 @@ class _Handlers:
             now = self._clock.monotonic()
             self._metrics.watched(now - last, ready)
             last = now
-            await asyncio.sleep(WATCH_EVERY)
+            await asyncio.sleep(every)
 
     def _admin_only(self, request: Request) -> None:
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
         peer = headers.get(PEER_METADATA, "")
-        caller = self._authorize(headers, request.url.query, peer)
+        # Not `request.url`: that is built from the client's Host and may fail for a bad one.
+        query = request.scope["query_string"].decode("latin-1")
+        caller = self._authorize(headers, query, peer)
         if caller.role is not Role.ADMIN:
             raise PermissionDenied(f"Management needs an admin's key; `{caller.name}` is none.")

@@ -47,7 +47,7 @@ def ours(request: Request, raised: Exception) -> Response:
 def from_router(request: Request, raised: Exception) -> Response:
     """Starlette's own 404 and 405, as ours."""
     assert isinstance(raised, HTTPException)
-    path = request.url.path
+    path: str = request.scope["path"]
     error: GatewayError
     if raised.status_code == 405:
         error = MethodNotAllowed(

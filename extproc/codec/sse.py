@@ -50,11 +50,16 @@ class SseSplitter:
         """How many bytes of an unfinished event are held."""
         return len(self._pending)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the first event, before which a byte order mark may stand, is over."""
+        return not self._first
+
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that `chunk` completes. `chunk` itself is the `raw` of a frame that fills it."""
-        if self._pending or b"\r" in chunk or self._first or len(chunk) > self._max:
+        if self._pending or self._first or self.too_long or len(chunk) > self._max:
             return self._feed_slowly(chunk)
-        if not chunk.endswith(b"\n\n"):
+        if b"\r" in chunk or not chunk.endswith(b"\n\n"):
             return self._feed_slowly(chunk)
         pieces = chunk.split(b"\n\n")
         pieces.pop()

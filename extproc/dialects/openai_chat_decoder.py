@@ -9,20 +9,21 @@ are not among the bytes that pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import orjson
 
 from extproc.codec import jsontext
-from extproc.codec.sse import SseSplitter
+from extproc.codec.sse import MAX_EVENT, SseSplitter
 from extproc.dialects.openai_chat_errors import provider_error, stream_error
-from extproc.dialects.openai_chat_parts import Choice, Parts, TooMuch
-from extproc.dialects.openai_chat_words import LEGACY, NAME, read_usage
-from extproc.model.chat import NOTHING, Extra, Json
+from extproc.dialects.openai_chat_parts import TooMuch
+from extproc.dialects.openai_chat_reader import Reader, keep_extras
+from extproc.dialects.openai_chat_words import read_usage
+from extproc.model.chat import Json
 from extproc.model.dialect import Rendered, ReplyDecoder, ReplyHead
 from extproc.model.errors import GatewayError, Origin, UpstreamBad
-from extproc.model.reply import Event, Failed, NoteKind, PartKind, Started, TextDelta, Usage, Used
+from extproc.model.reply import Event, Failed, Usage, Used
 
 MAX_WHOLE = 64 * 1024 * 1024
 _MAX_ERROR = 256 * 1024
@@ -63,18 +64,26 @@ class _Refusing:
         return b""
 
 
+class _Feed(Protocol):
+    def __call__(self, data: bytes) -> Sequence[Event]: ...
+
+
 class _Sniffing:
-    """Waits for the first byte that is not space, and then hands over for good."""
+    """Waits for the first byte that is not space, and then hands over for good.
+
+    Its methods are attributes, so that nothing stands between a stream and its decoder.
+    """
 
     def __init__(self, head: ReplyHead, rendered: Rendered) -> None:
         self._head = head
         self._rendered = rendered
         self._held = b""
-        self._decoder: ReplyDecoder | None = None
+        empty = _Refusing(_bad("the provider's reply is empty"))
+        self.feed: _Feed = self._sniff
+        self.close: Callable[[], Sequence[Event]] = empty.close
+        self.take: Callable[[], bytes] = empty.take
 
-    def feed(self, data: bytes) -> Sequence[Event]:
-        if self._decoder is not None:
-            return self._decoder.feed(data)
+    def _sniff(self, data: bytes) -> Sequence[Event]:
         if self._held:
             data = self._held + data
         start = data.lstrip(_SPACE)[:1]
@@ -82,8 +91,9 @@ class _Sniffing:
             self._held = data
             return ()
         self._held = b""
-        self._decoder = self._choose(start)
-        return self._decoder.feed(data)
+        decoder = self._choose(start)
+        self._hand_over(decoder)
+        return decoder.feed(data)
 
     def _choose(self, start: bytes) -> ReplyDecoder:
         streamed = self._head.content_type == "text/event-stream"
@@ -91,13 +101,10 @@ class _Sniffing:
             return _Whole(self._head, MAX_WHOLE)
         return StreamDecoder(self._rendered.withhold_usage)
 
-    def close(self) -> Sequence[Event]:
-        if self._decoder is None:
-            self._decoder = _Refusing(_bad("the provider's reply is empty"))
-        return self._decoder.close()
-
-    def take(self) -> bytes:
-        return b"" if self._decoder is None else self._decoder.take()
+    def _hand_over(self, decoder: ReplyDecoder) -> None:
+        self.feed = decoder.feed
+        self.close = decoder.close
+        self.take = decoder.take
 
 
 class _Whole:
@@ -160,7 +167,7 @@ def decode_whole(body: bytes) -> Sequence[Event]:
         if value.get("error") or value.get("object") == "error":
             return (Failed(stream_error(value)),)
         return (Failed(_bad("the provider's reply has no choices")),)
-    reader = _Reader()
+    reader = Reader()
     usage = value.get("usage")
     try:
         reader.started(value)
@@ -168,7 +175,7 @@ def decode_whole(body: bytes) -> Sequence[Event]:
             if isinstance(item, dict):
                 message = item.get("message")
                 delta = message if isinstance(message, dict) else {}
-                reader.choice(item, delta, position)
+                keep_extras(reader.choice(item, delta, position), item)
         reader.parts.end(read_usage(usage) if isinstance(usage, dict) else None)
     except TooMuch:
         return (Failed(_bad("the provider's reply has too many parts")),)
@@ -179,6 +186,7 @@ class StreamDecoder:
     """A stream of `chat.completion.chunk`s."""
 
     __slots__ = (
+        "_clean",
         "_done",
         "_out",
         "_over",
@@ -190,14 +198,38 @@ class StreamDecoder:
 
     def __init__(self, withhold_usage: bool = False) -> None:
         self._sse = SseSplitter()
-        self._reader = _Reader()
+        self._reader = Reader()
         self._withhold = withhold_usage
         self._usage: Usage | None = None
         self._out: list[bytes] = []
         self._done = False
         self._over = False
+        self._clean = False
 
     def feed(self, data: bytes) -> Sequence[Event]:
+        # Nearly every piece of a stream is one whole event on one line.
+        end = len(data) - 2
+        if not self._clean or data.find(b"\n") != end or data[:6] != b"data: " or b"\r" in data:
+            return self._feed_any(data)
+        if data[end:] != b"\n\n" or end > MAX_EVENT - 2:
+            return self._feed_any(data)
+        try:
+            chunk: Json = orjson.loads(data[6:end])
+        except orjson.JSONDecodeError:
+            return self._feed_any(data)
+        if not isinstance(chunk, dict):
+            return self._feed_any(data)
+        withheld = self._chunk_within_limits(chunk)
+        if not withheld and not self._over:
+            self._out.append(data)
+        return self._reader.parts.take()
+
+    def _feed_any(self, data: bytes) -> Sequence[Event]:
+        events = self._feed_frames(data)
+        self._clean = not (self._over or self._done or self._sse.pending) and self._sse.begun
+        return events
+
+    def _feed_frames(self, data: bytes) -> Sequence[Event]:
         if self._over:
             return ()
         if self._done:
@@ -270,8 +302,11 @@ class StreamDecoder:
         if not isinstance(chunk, dict):
             self._fail(_bad("the provider's stream has an event that is not a JSON object"))
             return False
+        return self._chunk_within_limits(chunk)
+
+    def _chunk_within_limits(self, chunk: dict[str, Json]) -> bool:
         try:
-            return self._chunk(cast("dict[str, Json]", chunk))
+            return self._chunk(chunk)
         except TooMuch:
             self._fail(_bad("the provider's stream has too many parts"))
             return False
@@ -310,6 +345,7 @@ class StreamDecoder:
 
     def _fail(self, error: GatewayError) -> None:
         self._over = True
+        self._clean = False
         if self._usage is not None:
             self._reader.parts.out.append(Used(self._usage))
         self._reader.parts.out.append(Failed(error))
@@ -331,165 +367,3 @@ def _hard(data: bytes) -> Json:
         return jsontext.loads(data)
     except jsontext.BadJson:
         return None
-
-
-class _Reader:
-    """Reads chunks and messages: the same members, whole or in pieces."""
-
-    __slots__ = ("has_started", "parts")
-
-    def __init__(self) -> None:
-        self.parts = Parts()
-        self.has_started = False
-
-    def started(self, value: Mapping[str, Json]) -> None:
-        """The first chunk that names itself; some begin with one that says nothing."""
-        if not value.get("id") and not value.get("choices"):
-            return
-        self.has_started = True
-        created = value.get("created")
-        fields = {name: item for name, item in value.items() if name not in _TOP and item}
-        self.parts.started(
-            Started(
-                id=_text(value.get("id")),
-                model=_text(value.get("model")),
-                created=created if isinstance(created, int) else None,
-                extra=Extra(NAME, fields) if fields else NOTHING,
-            )
-        )
-
-    def choice(self, item: dict[str, Json], delta: dict[str, Json], position: int) -> None:
-        index = item.get("index", position)
-        if index.__class__ is not int:
-            index = position
-        parts = self.parts
-        choice = parts.choices.get(cast(int, index)) or parts.choice(cast(int, index))
-        content = delta.get("content")
-        if len(delta) == 1 and content.__class__ is str:
-            if content:
-                if choice.kind is PartKind.TEXT:
-                    parts.out.append(TextDelta(cast(str, content), choice.part, choice.index))
-                else:
-                    parts.text(choice, cast(str, content))
-        elif delta:
-            self._delta(choice, delta)
-        if item.get("logprobs"):
-            parts.note(choice, NoteKind.LOGPROBS, item["logprobs"])
-        finish = item.get("finish_reason")
-        if finish:
-            choice.raw = finish if isinstance(finish, str) else "stop"
-        if finish or "message" in item:
-            for name, value in item.items():
-                if name not in _CHOICE and value is not None:
-                    choice.extra[name] = value
-
-    def _delta(self, choice: Choice, delta: dict[str, Json]) -> None:
-        parts = self.parts
-        thought = self._thinking(choice, delta)
-        for name, value in delta.items():
-            if name in _SKIP or not value or name == thought:
-                continue
-            match name, value:
-                case "content", str():
-                    parts.text(choice, value)
-                case "content", list():
-                    self._content_list(choice, value)
-                case "refusal", str():
-                    parts.refusal(choice, value)
-                case "tool_calls", list():
-                    for call in value:
-                        if isinstance(call, dict):
-                            self._tool(choice, call)
-                case "function_call", dict():
-                    self._function(choice, None, "", value, {LEGACY: True})
-                case "audio", dict():
-                    self._audio(choice, value)
-                case "annotations", list():
-                    parts.note(choice, NoteKind.CITATION, value)
-                case _:
-                    parts.note(choice, NoteKind.EXTRA, {name: value})
-
-    def _thinking(self, choice: Choice, delta: dict[str, Json]) -> str:
-        """Gives the name of a second member that says the same."""
-        said = ""
-        for name in _THINKING:
-            value = delta.get(name)
-            if isinstance(value, str) and value:
-                if said:
-                    if value == said:
-                        return name
-                    break
-                said = value
-                self.parts.thinking(choice, value, name)
-        return ""
-
-    def _content_list(self, choice: Choice, items: list[Json]) -> None:
-        for item in items:
-            kind = item.get("type") if isinstance(item, dict) else None
-            if isinstance(item, dict) and kind == "text":
-                text = _text(item.get("text"))
-                if text:
-                    self.parts.text(choice, text)
-            elif isinstance(item, dict) and kind == "thinking":
-                thought = _joined(item.get("thinking"))
-                if thought:
-                    self.parts.thinking(choice, thought, "reasoning_content")
-            else:
-                self.parts.note(choice, NoteKind.EXTRA, {"content": [item]})
-
-    def _tool(self, choice: Choice, call: dict[str, Json]) -> None:
-        index = call.get("index")
-        key = "custom" if isinstance(call.get("custom"), dict) else "function"
-        body = call.get(key)
-        extra: dict[str, Json] = {
-            name: value
-            for name, value in call.items()
-            if value and name not in _CALL and not (name == "type" and value == "function")
-        }
-        number = index if isinstance(index, int) else None
-        call_id = _text(call.get("id"))
-        self._function(choice, number, call_id, body if isinstance(body, dict) else {}, extra)
-
-    def _function(
-        self,
-        choice: Choice,
-        index: int | None,
-        call_id: str,
-        body: dict[str, Json],
-        extra: dict[str, Json],
-    ) -> None:
-        arguments = body.get("arguments", body.get("input"))
-        if arguments is not None and not isinstance(arguments, str):
-            arguments = jsontext.dumps(arguments).decode()
-        name = _text(body.get("name"))
-        self.parts.tool(choice, index, call_id, name, arguments or "", extra)
-
-    def _audio(self, choice: Choice, audio: dict[str, Json]) -> None:
-        parts = self.parts
-        parts.media_part(choice)
-        data = audio.get("data")
-        if isinstance(data, str) and data:
-            parts.media(choice, data, None)
-        rest: dict[str, Json] = {
-            name: value for name, value in audio.items() if name != "data" and value is not None
-        }
-        if rest:
-            parts.note(choice, NoteKind.EXTRA, {"audio": rest})
-
-
-_TOP = frozenset({"id", "model", "created", "object", "choices", "usage", "obfuscation", "p"})
-_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
-_THINKING = ("reasoning_content", "reasoning")
-_SKIP = frozenset({"role"})
-_CALL = frozenset({"index", "id", "function", "custom"})
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _joined(value: Json) -> str:
-    if isinstance(value, str):
-        return value
-    items = value if isinstance(value, list) else []
-    return "".join(_text(item.get("text")) for item in items if isinstance(item, dict))

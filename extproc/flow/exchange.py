@@ -89,6 +89,11 @@ class Exchange:
         """Nothing more is owed to Envoy. Until then the transport must not end cleanly."""
         return self._state is State.OVER
 
+    @property
+    def settles(self) -> bool:
+        """`close` may wait, so it must be shielded from whoever gives up on the transport."""
+        return self._pipeline.settles
+
     async def handle(self, message: Incoming) -> Outgoing:
         """The answer to one message. Raises OutOfTurn, and nothing else."""
         begun = self._machine.clock.monotonic()

@@ -10,9 +10,12 @@ from extproc.model.stage import Answer, Stage
 
 
 class Pipeline:
-    """`touches` is true when a stage may change the reply, so that its raw bytes cannot pass."""
+    """`touches` is true when a stage may change the reply, so that its raw bytes cannot pass.
 
-    __slots__ = ("_outwards", "_stages", "touches")
+    `settles` is true when a stage has something to do at the end, and may wait for it.
+    """
+
+    __slots__ = ("_outwards", "_stages", "settles", "touches")
 
     def __init__(self, stages: Sequence[type[Stage]]) -> None:
         self._stages = [stage() for stage in stages]
@@ -20,6 +23,7 @@ class Pipeline:
             s for s in reversed(self._stages) if type(s).on_event is not Stage.on_event
         ]
         self.touches = bool(self._outwards)
+        self.settles = any(type(s).on_end is not Stage.on_end for s in self._stages)
 
     async def on_request(self, call: Call) -> Call | Answer:
         for stage in self._stages:

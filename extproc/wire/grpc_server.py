@@ -6,7 +6,6 @@ Takes serialised messages from Envoy on a unix socket and gives them to a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -82,6 +81,6 @@ class GrpcServer:
             why = f"{type(error).__name__}: {error}"
         finally:
             over = conversation.over
-            await asyncio.shield(conversation.close())
+            await conversation.close()
         if not over:
             await context.abort(grpc.StatusCode.UNAVAILABLE, why)

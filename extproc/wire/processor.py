@@ -9,6 +9,7 @@ UNAVAILABLE, whatever happened.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import NewType
 
@@ -59,4 +60,11 @@ class Conversation:
         return outgoing(await self._exchange.handle(told), phase)
 
     async def close(self) -> None:
+        """Settles the exchange, even when the task that asks for it is cancelled meanwhile."""
+        if self._exchange.settles:
+            await asyncio.shield(self._settle())
+        else:
+            await self._settle()
+
+    async def _settle(self) -> None:
         self._finish(await self._exchange.close())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from extproc.admin.app import create_app
 from extproc.admin.readiness import KEPT, AdminState
 from extproc.model.call import LOCAL, Caller, Outcome
 from extproc.model.errors import Unauthenticated
-from extproc.telemetry import ExchangeRecord, Log, Metrics
+from extproc.telemetry import ExchangeRecord, Log, Metrics, collect, summary
 from tests.kit import FakeClock
 
 STATS = '{"stats":[{"name":"cluster.extproc.membership_healthy","value":%d}]}'
@@ -247,6 +248,13 @@ async def test_unknown_paths_and_methods(house: House):
     assert (await house.client.delete("/admin/keys")).status_code == 401
 
 
+async def test_paths_are_exact_and_a_bad_host_is_no_defect(house: House):
+    assert (await house.client.get("/health/")).status_code == 404
+    for path, status in (("/health", 200), ("/metrics", 401), ("/admin/x", 401), ("/x", 404)):
+        reply = await house.client.get(path, headers={"host": "["})
+        assert reply.status_code == status
+
+
 async def test_a_defect_says_nothing(house: House):
     reply = await house.client.get("/metrics", headers={"authorization": "Bearer broken"})
     assert reply.status_code == 500
@@ -256,15 +264,44 @@ async def test_a_defect_says_nothing(house: House):
 
 async def test_readiness_is_watched_while_the_app_runs(tmp_path: Path):
     clock = FakeClock()
+    envoy = PlayedEnvoy(workers=0)
+    socket = tmp_path / "envoy.sock"
+    server = await asyncio.start_unix_server(envoy.answer, socket)
     directory = tmp_path / "metrics"
     app = create_app(
-        AdminState(started=0.0),
+        AdminState(started=0.0, providers=1),
         lambda *_: LOCAL,
-        tmp_path / "no.sock",
+        socket,
         directory,
         Metrics(directory, "admin"),
         Log(2, "admin", "error", "json", clock),
         clock,
+        watch_every=0.001,
     )
-    async with app.router.lifespan_context(app):
-        await asyncio.sleep(0)
+
+    async def uptime_when(done: Callable[[], bool]) -> float:
+        """Let the app's clock run until `done`; the uptime then."""
+        while not done():
+            clock.advance(1.0)
+            await asyncio.sleep(0.001)
+        uptime = summary(directory)["uptime_percentage"]
+        assert isinstance(uptime, float)
+        return uptime
+
+    def counted(name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", collect(directory), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    async with asyncio.timeout(60), app.router.lifespan_context(app):
+        assert await uptime_when(lambda: len(envoy.asked) > 6) == 100.0
+        assert counted("sluice_watched_seconds_total") == 0
+        envoy.workers = 2
+        assert await uptime_when(lambda: counted("sluice_watched_seconds_total") > 5) == 100.0
+        envoy.workers = 0
+        down = await uptime_when(lambda: counted("sluice_unready_seconds_total") > 5)
+        assert 0.0 < down < 100.0
+        envoy.workers = 2
+        watched = counted("sluice_watched_seconds_total")
+        up = await uptime_when(lambda: counted("sluice_watched_seconds_total") > 2 * watched)
+        assert down < up < 100.0
+    server.close()

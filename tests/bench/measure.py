@@ -47,7 +47,7 @@ def wrk(url: str, body: bytes, concurrency: int, seconds: float, key: str | None
     """Drives `url` with POSTs of `body` from one thread, bounded in time."""
     script = Path(__file__).with_name("post.lua")
     environment = {**os.environ, "BENCH_BODY": body.decode(), "BENCH_KEY": key or ""}
-    command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "-s", str(script), url]
+    command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds:.0f}s", "-s", str(script), url]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=seconds + 30, check=True
     )

@@ -56,10 +56,10 @@ class Case:
     prompt: int
     stream: bool
 
-    def body(self, *, words: int = 20, directive: str = "") -> bytes:
+    def body(self, directive: str = f"[[mock events={EVENTS}]]") -> bytes:
         text = ("lorem ipsum dolor " * (self.prompt // 18 + 1))[: self.prompt] + directive
         request: dict[str, object] = {
-            "model": f"{MODEL}",
+            "model": MODEL,
             "messages": [{"role": "user", "content": text}],
         }
         if self.stream:
@@ -268,7 +268,7 @@ def measure(system: System, case: Case, seconds: float) -> Result:
 
 def held_streams(system: System, count: int) -> float:
     """Bytes of a worker's memory that one open stream keeps."""
-    body = Case("", 1 << 10, stream=True).body(directive="[[mock stall=forever@1]]")
+    body = Case("", 1 << 10, stream=True).body("[[mock stall=forever@1]]")
 
     async def run() -> float:
         worker = system.processes["worker"]

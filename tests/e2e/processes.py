@@ -47,7 +47,7 @@ def kill(pids: set[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def eventually(what: Callable[[], T], timeout: float = 5.0, wanted: str = "it") -> T:
+def eventually(what: Callable[[], T | None], timeout: float = 5.0, wanted: str = "it") -> T:
     """The first true result of `what`. Raises AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (found := what()):

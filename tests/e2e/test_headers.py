@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from tests.e2e import raw
@@ -55,8 +57,10 @@ NEVER = {
 }
 
 
-def post(gateway: Gateway, body: bytes = BODY, **headers: str) -> raw.Answer:
-    fields = {**{n.replace("_", "-"): v for n, v in headers.items()}, **gateway.auth}
+def post(
+    gateway: Gateway, headers: Mapping[str, str] | None = None, body: bytes = BODY
+) -> raw.Answer:
+    fields = {**(headers or {}), **gateway.auth}
     return raw.exchange(gateway.port, raw.request("POST", CHAT, body, fields))
 
 
@@ -74,7 +78,7 @@ def test_a_plain_call_carries_nothing_more_than_it_must(gateway: Gateway) -> Non
     "name", [n for n in NEVER if n not in ("x-api-key", "api-key", "x-goog-api-key")]
 )
 def test_no_other_header_travels(gateway: Gateway, name: str) -> None:
-    answer = post(gateway, **{name: NEVER[name]})
+    answer = post(gateway, {name: NEVER[name]})
     assert answer.status == 200
     (seen,) = gateway.mock.requests
     assert set(seen.headers) == ALWAYS
@@ -83,19 +87,19 @@ def test_no_other_header_travels(gateway: Gateway, name: str) -> None:
 
 def test_all_at_once_neither(keyless: Gateway) -> None:
     sent = {name: value for name, value in NEVER.items() if name != "origin"}
-    assert post(keyless, **sent).status == 200
+    assert post(keyless, sent).status == 200
     (seen,) = keyless.mock.requests
     assert set(seen.headers) == ALWAYS
 
 
 def test_the_trace_travels(gateway: Gateway) -> None:
-    assert post(gateway, traceparent=TRACE, tracestate="a=b").status == 200
+    assert post(gateway, {"traceparent": TRACE, "tracestate": "a=b"}).status == 200
     (seen,) = gateway.mock.requests
     assert seen.headers["traceparent"] == TRACE
 
 
 def test_headers_of_the_language_travel(gateway: Gateway) -> None:
-    assert post(gateway, openai_organization="org-1", openai_project="p-1").status == 200
+    assert post(gateway, {"openai-organization": "org-1", "openai-project": "p-1"}).status == 200
     (seen,) = gateway.mock.requests
     assert seen.headers["openai-organization"] == "org-1"
     assert seen.headers["openai-project"] == "p-1"
@@ -103,8 +107,9 @@ def test_headers_of_the_language_travel(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("value", ["gw-forged", "gw-00000000-0000-4000-8000-000000000000"])
 def test_no_client_chooses_its_call_id(gateway: Gateway, value: str) -> None:
-    forged = {n: value for n in ("x-sluice-call-id", "x-sluice-call", "x-request-id")}
-    answer = post(gateway, **forged)
+    names = ["x-sluice-call-id", "x-sluice-call", "x-request-id"]
+    forged = dict.fromkeys(names, value)
+    answer = post(gateway, forged)
     assert answer.headers["x-sluice-call-id"] != value
     assert gateway.wait_exchange(answer.headers["x-sluice-call-id"])
 
@@ -117,20 +122,20 @@ def test_no_client_sets_envoys_timers(gateway: Gateway) -> None:
         "x-envoy-expected-rq-timeout-ms": "1",
         "x-envoy-hedge-on-per-try-timeout": "true",
     }
-    assert post(gateway, body, **knobs).status == 200
+    assert post(gateway, knobs, body).status == 200
     assert len(gateway.mock.requests) == 1
 
 
 def test_no_client_asks_for_more_attempts(gateway: Gateway) -> None:
     body = BODY.replace(b"hi", b"[[mock status=503]] hi")
     knobs = {"x-envoy-max-retries": "5", "x-envoy-retry-on": "5xx,reset"}
-    assert post(gateway, body, **knobs).status == 503
+    assert post(gateway, knobs, body).status == 503
     assert len(gateway.mock.requests) == 1
 
 
 def test_the_length_is_exact_after_a_splice(gateway: Gateway) -> None:
     body = BODY.replace(b"gpt-4o", b"fast").replace(b'"messages"', b'"stream":true, "messages"')
-    answer = post(gateway, body)
+    answer = post(gateway, body=body)
     assert answer.status == 200
     (seen,) = gateway.mock.requests
     assert seen.headers["content-length"] == str(len(seen.body))

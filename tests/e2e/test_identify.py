@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from tests.e2e import raw
-from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, BOB_KEY, PROVIDER_KEY, Gateway
+from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, BOB_KEY, PROVIDER_KEY, SLUICE, Gateway
 from tests.e2e.processes import eventually
 
 BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
@@ -129,12 +131,8 @@ def test_the_model_list_holds_what_the_key_may_use(gateway: Gateway) -> None:
     assert listed == {"gpt-4o-mini", "fast"}
 
 
-def test_a_key_made_by_the_command(gateway: Gateway, make_gateway: object) -> None:
-    from subprocess import run
-
-    from tests.e2e.harness import SLUICE
-
-    made = run(
+def test_a_key_made_by_the_command(make_gateway: Callable[..., Gateway]) -> None:
+    made = subprocess.run(
         [SLUICE, "keys", "create", "--name", "carol", "--models", "fast"],
         capture_output=True,
         text=True,
@@ -142,7 +140,6 @@ def test_a_key_made_by_the_command(gateway: Gateway, make_gateway: object) -> No
     ).stdout
     key = next(word for word in made.split() if word.startswith("sluice-"))
     digest = next(word.strip('",{}') for word in made.split() if "blake2b$" in word)
-    assert callable(make_gateway)
     own = make_gateway(keys=[{"name": "carol", "hash": digest, "models": ["fast"]}], workers=1)
     body = BODY.replace(b"gpt-4o-mini", b"fast")
     for sent, status in ((key, 200), (key[:-1] + ("0" if key[-1] != "0" else "1"), 401)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from extproc.config.load import load
 from tests.e2e.harness import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,15 @@ def test_the_sdk_lines_work(keyless: Gateway, text: str) -> None:
     whole, streamed = run([sys.executable, "-"], text, keyless).splitlines()
     assert "Hello, world!" in whole
     assert streamed == whole
+
+
+def test_its_settings_are_good(tmp_path: Path) -> None:
+    (text,) = blocks("yaml")
+    file = tmp_path / "sluice.yaml"
+    file.write_text(text)
+    settings = load(file, {"ACME_KEY": "a", "OPENAI_API_KEY": "o"})
+    assert settings.warnings == ()
+    assert [p.unavailable for p in settings.providers.values()] == [None, None]
 
 
 def test_its_links_lead_somewhere() -> None:

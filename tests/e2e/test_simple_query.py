@@ -129,7 +129,8 @@ def test_a_stream_is_a_stream(keyless: Gateway) -> None:
     with keyless.http() as client, client.stream("POST", "/stream", content=body) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["x-sluice-call-id"].startswith("gw-")
-        assert "chunk" in next(reply.iter_lines())
+        lines = reply.iter_lines()
+        assert "chunk" in next(lines)
         assert keyless.mock.requests[-1].ended == "open"
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,10 +45,14 @@ def test_health_is_asked_as_often_as_in_the_compose_file() -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     image = Image(ROOT, tmp_path_factory.mktemp("image") / "scratch")
-    image.build()
-    return image
+    try:
+        image.build()
+        yield image
+    finally:
+        # it is large, and pytest would keep it
+        shutil.rmtree(image.scratch)
 
 
 @pytest.fixture
@@ -112,4 +116,4 @@ def test_it_starts_writes_only_its_data_and_stops(
     running.send_signal(signal.SIGTERM)
     assert running.wait(END_WITHIN) == 0, (tmp_path / "log").read_text()
     assert state_of(image.root / "opt") == before
-    assert os.listdir(image.root / "data") == [".sluice"]
+    assert [path.name for path in (image.root / "data").iterdir()] == [".sluice"]
