@@ -44,7 +44,7 @@ test: $(READY) ## unit, golden and end-to-end tests, the last through a real Env
 	@exec $(PYTEST) -q $(SPREAD)
 
 golden: $(READY) ## write the golden files anew; read the diff before you commit it
-	SLUICE_GOLDEN=1 $(PYTEST) -q -k golden
+	SLUICE_GOLDEN=1 $(PYTEST) -q $$(grep -rlE 'SLUICE_GOLDEN|golden' tests --include='test_*.py')
 
 proto: $(READY) ## generate extproc/wire/pb from proto/
 	$(PROTOC) --python_out=extproc/wire/pb --pyi_out=extproc/wire/pb proto/ext_proc.proto

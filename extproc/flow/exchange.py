@@ -10,7 +10,7 @@ that was not decided never leaves. `close` runs once, whoever hung up.
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
@@ -201,11 +201,11 @@ class Exchange:
         record.attempts = 1
         rendered = first.backend.dialect.render_request(call.request, first.target)
         self._returning = Returning(
-            machine_limit=snapshot.settings.limits.body,
+            limit=snapshot.settings.limits.body,
             client=dialect,
             backend=first.backend,
-            request=replace(call.request, messages=(), tools=(), raw=b""),
-            rendered=replace(rendered, body=b""),
+            request=call.request,
+            rendered=rendered,
             context=self._context(first, request),
             pipeline=self._pipeline,
             record=record,

@@ -52,6 +52,7 @@ class Returning:
         "_clock",
         "_context",
         "_decoder",
+        "_dropped",
         "_encoder",
         "_limit",
         "_pieces",
@@ -68,7 +69,7 @@ class Returning:
     def __init__(
         self,
         *,
-        machine_limit: int,
+        limit: int,
         client: Dialect,
         backend: Backend,
         request: Chat,
@@ -78,11 +79,12 @@ class Returning:
         record: Record,
         clock: Clock,
     ) -> None:
-        self._limit = machine_limit
+        self._limit = limit
         self._client = client
         self._backend = backend
-        self._request = request
-        self._rendered = rendered
+        self._request: Chat | None = request
+        self._rendered: Rendered | None = rendered
+        self._dropped = ",".join(rendered.dropped)
         self._context = context
         self._pipeline = pipeline
         self._record = record
@@ -115,6 +117,7 @@ class Returning:
         length = message.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limit:
             return self._refusal(self._bad(f"sent {length} bytes; the limit is {self._limit}"))
+        assert self._rendered is not None and self._request is not None
         self._decoder = self._backend.dialect.decoder(head, self._rendered)
         streams = head.content_type == EVENT_STREAM
         if self._raw and status < 400 and streams != self._request.stream:
@@ -122,11 +125,13 @@ class Returning:
         if message.end:
             return self._whole(self._decoder.close())
         if self._request.stream and streams and status < 400:
-            return self._begin_stream(message.headers)
+            return self._begin_stream(message.headers, self._request)
         return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
 
-    def _begin_stream(self, headers: Mapping[str, str]) -> Continue:
-        self._encoder = self._client.encoder(self._request, self._context)
+    def _begin_stream(self, headers: Mapping[str, str], request: Chat) -> Continue:
+        self._encoder = self._client.encoder(request, self._context)
+        # A stream may live for long: what was asked is not needed any more.
+        self._request = self._rendered = self._reply_head = None
         self._pieces = self.committed = True
         status, own = self._encoder.head()
         self._record.status = status
@@ -189,6 +194,7 @@ class Returning:
         if self._raw:
             record.bytes_out = len(body)
             return Continue(set=self._named(), remove=self._forbidden(head.headers))
+        assert self._request is not None
         encoder = self._client.encoder(self._request, self._context)
         out = b"".join([encoder.feed(event) for event in self._pipeline.on_events(events)])
         status, own = encoder.head()
@@ -280,11 +286,7 @@ class Returning:
                 "x-sluice-model",
                 _header_safe(self._record.target.model if self._record.target else ""),
             ),
-            *(
-                (("x-sluice-dropped", ",".join(self._rendered.dropped)),)
-                if self._rendered.dropped
-                else ()
-            ),
+            *((("x-sluice-dropped", self._dropped),) if self._dropped else ()),
         )
 
     def _forbidden(self, headers: Mapping[str, str], *more: str) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ _CLUSTER = "xds.cluster_name"
 _DETAILS = "response.code_details"
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _IMMEDIATE_DETAILS = "sluice"
+_HEADERS = 1024
+"""headers kept ready: those that a provider's requests and replies share, and recent lengths"""
 _PLANS = 4096
 """distinct routes whose metadata is kept ready: providers x models x callers"""
 
@@ -117,10 +119,10 @@ def _plain(phase: Phase, mode: Mode | None) -> bytes:
 def _changed(answer: Continue, phase: Phase) -> bytes:
     response = pb.ProcessingResponse()
     common: pb.CommonResponse = getattr(response, phase.value).response
-    mutation = common.header_mutation
-    for name, value in answer.set:
-        mutation.set_headers.append(_header(name, value))
-    mutation.remove_headers.extend(answer.remove)
+    if answer.set:
+        common.header_mutation.MergeFromString(b"".join([_set(*pair) for pair in answer.set]))
+    if answer.remove:
+        common.header_mutation.remove_headers.extend(answer.remove)
     if answer.body is not None:
         common.body_mutation.body = answer.body
     if answer.mode is not None:
@@ -150,18 +152,20 @@ def _immediate(answer: Reply) -> bytes:
     response = pb.ProcessingResponse()
     immediate = response.immediate_response
     immediate.status.code = answer.status
-    for name, value in answer.headers.items():
-        immediate.headers.set_headers.append(_header(name, value))
+    immediate.headers.MergeFromString(b"".join([_set(*pair) for pair in answer.headers.items()]))
     immediate.body = answer.body
     immediate.details = _IMMEDIATE_DETAILS
     return response.SerializeToString() + _ANSWERED
 
 
-def _header(name: str, value: str) -> pb.HeaderValueOption:
-    return pb.HeaderValueOption(
+@lru_cache(maxsize=_HEADERS)
+def _set(name: str, value: str) -> bytes:
+    """A HeaderMutation that sets one header. Most of them never change, and bytes can be joined."""
+    option = pb.HeaderValueOption(
         header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")),
         append_action=_OVERWRITE,
     )
+    return pb.HeaderMutation(set_headers=[option]).SerializeToString()
 
 
 def _answered() -> bytes:

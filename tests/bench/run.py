@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from extproc.config.layout import Layout
 from extproc.config.names import provider_cluster
@@ -38,6 +40,8 @@ MODEL = "gpt-4o-mini"
 EVENTS = 50
 READY_SECONDS = 20
 MICRO = 1e6
+NOOP = "Envoy + no-op grpc.aio"
+SLUICE = "Sluice"
 
 
 @dataclass
@@ -208,7 +212,7 @@ def noop(stack: ExitStack, folder: Path, upstream: int) -> System:
     bootstrap = static(render(settings, layout, [worker_socket], None, ()))
     pid = envoy(stack, folder, bootstrap, "noop")
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    return System("Envoy + no-op grpc.aio", url, processes={"envoy": pid, "worker": worker.pid})
+    return System(NOOP, url, processes={"envoy": pid, "worker": worker.pid})
 
 
 def sluice(stack: ExitStack, folder: Path, upstream: int) -> System:
@@ -236,7 +240,7 @@ def sluice(stack: ExitStack, folder: Path, upstream: int) -> System:
             parts["worker"] = pid
         elif b"envoy" in line and b"--concurrency" in line:
             parts["envoy"] = pid
-    return System("Sluice", url, key=KEY, processes=parts)
+    return System(SLUICE, url, key=KEY, processes=parts)
 
 
 def children(pid: int) -> list[int]:
@@ -249,21 +253,44 @@ def children(pid: int) -> list[int]:
 
 @dataclass
 class Result:
-    """Microseconds of processor time for one exchange, by part."""
+    """Rounds of one case on one system. `cpu` is microseconds of processor time an exchange, by part."""
 
-    load: Load
-    cpu: dict[str, float]
-    alone: Load
+    loads: list[Load] = field(default_factory=list[Load])
+    alone: list[Load] = field(default_factory=list[Load])
+    cpu: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+
+    def micros(self, part: str) -> float:
+        return statistics.median(round_[part] for round_ in self.cpu)
+
+    @property
+    def failed(self) -> int:
+        return sum(load.failed for load in (*self.loads, *self.alone))
 
 
-def measure(system: System, case: Case, seconds: float) -> Result:
+def measure(system: System, case: Case, seconds: float, result: Result) -> None:
+    """One round: a short warm-up, then concurrency 16, then concurrency 1."""
     body = case.body()
     wrk(system.url, body, 16, 1, system.key)
     before = {part: cpu_seconds(pid) for part, pid in system.processes.items()}
     load = wrk(system.url, body, 16, seconds, system.key)
     after = {part: cpu_seconds(pid) for part, pid in system.processes.items()}
-    cpu = {part: (after[part] - before[part]) / load.requests * MICRO for part in before}
-    return Result(load, cpu, wrk(system.url, body, 1, max(2.0, seconds / 2), system.key))
+    result.loads.append(load)
+    result.cpu.append({p: (after[p] - before[p]) / load.requests * MICRO for p in before})
+    result.alone.append(wrk(system.url, body, 1, 1, system.key))
+
+
+Results: TypeAlias = "dict[tuple[str, str], Result]"
+"""by the names of system and case"""
+
+
+def measure_all(systems: list[System], rounds: int, seconds: float) -> Results:
+    """Systems take turns within each round, so that a slow minute of the machine hits all of them."""
+    results: Results = {(s.name, c.name): Result() for s in systems for c in CASES}
+    for case in CASES:
+        for _ in range(rounds):
+            for system in systems:
+                measure(system, case, seconds, results[system.name, case.name])
+    return results
 
 
 def held_streams(system: System, count: int) -> float:
@@ -290,42 +317,31 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def report(results: dict[tuple[str, str], Result], systems: list[System]) -> str:
+def report(results: Results, systems: list[System]) -> str:
     rows: list[list[str]] = []
     for case in CASES:
-        direct = results["mock directly", case.name]
+        direct = results[systems[0].name, case.name]
         for system in systems:
             got = results[system.name, case.name]
-            cpu = got.cpu
-            rows.append(
-                [
-                    case.name,
-                    system.name,
-                    f"{got.load.rate:,.0f}",
-                    f"{cpu.get('envoy', 0):,.0f}" if cpu else "-",
-                    f"{cpu['worker']:,.0f}" if "worker" in cpu else "-",
-                    f"{got.alone.p50 - direct.alone.p50:+.2f}",
-                    f"{got.alone.p99 - direct.alone.p99:+.2f}",
-                    str(got.load.failed + got.alone.failed),
-                ]
-            )
-    header = [
-        "case",
-        "system",
-        "req/s c16",
-        "Envoy us",
-        "worker us",
-        "added p50 ms c1",
-        "added p99 ms c1",
-        "failed",
-    ]
-    return table(header, rows)
+            rate = statistics.median(load.rate for load in got.loads)
+            row = [case.name, system.name, f"{rate:,.0f}"]
+            row += [
+                f"{got.micros(part):,.0f}" if part in system.processes else "-"
+                for part in ("envoy", "worker")
+            ]
+            for name in ("p50", "p99"):
+                mine = statistics.median(getattr(load, name) for load in got.alone)
+                base = statistics.median(getattr(load, name) for load in direct.alone)
+                row.append(f"{mine - base:+.2f}")
+            rows.append([*row, str(got.failed)])
+    header = ["case", "system", "req/s c16", "Envoy us", "worker us"]
+    return table([*header, "added p50 ms c1", "added p99 ms c1", "failed"], rows)
 
 
-def ours(results: dict[tuple[str, str], Result], case: str) -> float:
-    """Microseconds of the worker's time that are ours: beyond the no-op's."""
-    mine, theirs = results["Sluice", case], results["Envoy + no-op grpc.aio", case]
-    return mine.cpu["worker"] - theirs.cpu["worker"]
+def ours(results: Results, case: str) -> float:
+    """Microseconds of the worker's time that are ours: beyond the no-op's, round by round."""
+    pairs = zip(results[SLUICE, case].cpu, results[NOOP, case].cpu, strict=True)
+    return statistics.median(mine["worker"] - theirs["worker"] for mine, theirs in pairs)
 
 
 def need_wrk() -> None:
@@ -340,7 +356,8 @@ def need_wrk() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4, help="for each load (default 4)")
+    parser.add_argument("--seconds", type=float, default=3, help="of load a round (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default 3)")
     parser.add_argument("--streams", type=int, default=400, help="held open for the memory figure")
     args = parser.parse_args()
     need_wrk()
@@ -357,11 +374,7 @@ def main() -> None:
         for system in systems:
             await_answer(system.url, CASES[0].body(), system.key)
         rest = {s.name: resident(s.processes["worker"]) for s in systems if "worker" in s.processes}
-        results = {
-            (system.name, case.name): measure(system, case, args.seconds)
-            for case in CASES
-            for system in systems
-        }
+        results = measure_all(systems, args.rounds, args.seconds)
         held = {s.name: held_streams(s, args.streams) for s in systems if "worker" in s.processes}
         print(report(results, systems))
         print()
@@ -375,10 +388,10 @@ def main() -> None:
                     ["our CPU, 1 KB whole", f"{ours(results, '1 KB whole'):.0f} us", "< 120 us"],
                     ["our CPU, 10 KB whole", f"{ours(results, '10 KB whole'):.0f} us", ""],
                     ["our CPU, an untouched event", f"{per_event:.1f} us", "< 8 us"],
-                    ["worker at rest", f"{rest['Sluice'] / 2**20:.0f} MB", "< 80 MB"],
+                    ["worker at rest", f"{rest[SLUICE] / 2**20:.0f} MB", "< 80 MB"],
                     [
                         "an open stream beyond the no-op's",
-                        f"{(held['Sluice'] - held['Envoy + no-op grpc.aio']) / 1024:.1f} KB",
+                        f"{(held[SLUICE] - held[NOOP]) / 1024:.1f} KB",
                         "< 15 KB",
                     ],
                 ],

@@ -38,9 +38,6 @@ KEYS: Sequence[Mapping[str, object]] = (
     {"name": "alice", "key": "${ALICE_KEY}", "models": ["*"]},
     {"name": "bob", "key": "${BOB_KEY}", "models": ["gpt-4o-mini", "fast"]},
 )
-CLOSED_PORT = 1
-"""tcpmux, where nobody listens"""
-
 Line = Mapping[str, Any]
 
 
@@ -48,6 +45,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def closed_port() -> int:
+    """A port that is ours as long as this process lives, and where nobody listens."""
+    return _CLOSED.getsockname()[1]
+
+
+_CLOSED = socket.socket()
+_CLOSED.bind(("127.0.0.1", 0))
 
 
 def providers(mock: MockProvider) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def providers(mock: MockProvider) -> dict[str, Any]:
         },
         "absent": {
             "dialect": "openai_chat",
-            "endpoint": f"http://127.0.0.1:{CLOSED_PORT}/v1",
+            "endpoint": f"http://127.0.0.1:{closed_port()}/v1",
             "api_key": key,
             "models": ["absent-model"],
         },

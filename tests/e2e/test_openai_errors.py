@@ -6,7 +6,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.e2e.harness import BOB_KEY, Gateway
+from tests.e2e.harness import BOB_KEY, Gateway, closed_port
 
 
 def ask(gateway: Gateway, text: str = "Hello", model: str = "gpt-4o", **options: object) -> None:
@@ -101,7 +101,9 @@ def test_the_client_lost_patience(gateway: Gateway) -> None:
 
 
 def test_no_gateway_there() -> None:
-    client = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="k", max_retries=0)
+    client = openai.OpenAI(
+        base_url=f"http://127.0.0.1:{closed_port()}/v1", api_key="k", max_retries=0
+    )
     with pytest.raises(openai.APIConnectionError):
         client.chat.completions.create(model="gpt-4o", messages=[])
 
