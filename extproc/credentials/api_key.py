@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from extproc.model.dialect import Rendered
+from extproc.model.ports import Signable
 
 BEARER = "authorization"
 
@@ -22,6 +22,6 @@ class ApiKey:
         value = f"Bearer {key}" if header == BEARER else key
         self._headers: Mapping[str, str] = {} if key is None else {header: value or ""}
 
-    def headers(self, rendered: Rendered) -> Mapping[str, str]:
-        del rendered
+    def headers(self, request: Signable) -> Mapping[str, str]:
+        del request
         return self._headers

@@ -27,7 +27,7 @@ from extproc.model.call import Attempt, Call, Caller, CallId, Outcome
 from extproc.model.chat import Chat, ListModels
 from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge
-from extproc.model.ports import Clock
+from extproc.model.ports import Clock, Signable
 from extproc.model.reply import Failed
 from extproc.model.stage import Answer
 from extproc.telemetry.log import Log
@@ -220,12 +220,14 @@ class Exchange:
     ) -> Continue:
         """The request as it goes out: everything of the client's that is not allowed stays here."""
         target, backend = to.target, to.backend
+        path = target.base_path + rendered.path
+        signable = Signable("POST", target.authority, path, rendered.headers, rendered.body)
         changes = [
-            (":path", target.base_path + rendered.path),
+            (":path", path),
             ("content-length", str(len(rendered.body))),
             *backend.fixed,
             *rendered.headers.items(),
-            *backend.credential.headers(rendered).items(),
+            *backend.credential.headers(signable).items(),
         ]
         allowed = backend.dialect.request_headers
         written = {name for name, _ in changes}

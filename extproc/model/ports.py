@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from extproc.model.dialect import Rendered
+from dataclasses import dataclass
+from typing import Protocol
 
 
 class Clock(Protocol):
@@ -21,9 +19,20 @@ class Clock(Protocol):
         ...
 
 
-class Credential(Protocol):
-    """Signs a rendered request for one provider. Never does I/O on the path."""
+@dataclass(frozen=True, slots=True)
+class Signable:
+    """A request as it will leave: `path` is whole, with its query; `headers` are the dialect's own."""
 
-    def headers(self, rendered: Rendered) -> Mapping[str, str]:
+    method: str
+    authority: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Credential(Protocol):
+    """Signs a request for one provider. Never does I/O on the path."""
+
+    def headers(self, request: Signable) -> Mapping[str, str]:
         """The headers that prove who we are. Raises `Overloaded` when there is no valid credential now."""
         ...

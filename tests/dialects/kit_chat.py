@@ -41,7 +41,9 @@ def streams() -> list[str]:
     return sorted(path.name for path in FIXTURES.glob("*.sse"))
 
 
-def head(operation: str = "chat", path: str = "/v1/chat/completions", **headers: str) -> RequestHead:
+def head(
+    operation: str = "chat", path: str = "/v1/chat/completions", **headers: str
+) -> RequestHead:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return RequestHead("POST", path, "", named, operation)
 
@@ -105,7 +107,9 @@ def text(events: Sequence[Event], choice: int = 0) -> str:
 
 def thinking(events: Sequence[Event], choice: int = 0) -> str:
     return "".join(
-        event.text for event in events if isinstance(event, ThinkingDelta) and event.choice == choice
+        event.text
+        for event in events
+        if isinstance(event, ThinkingDelta) and event.choice == choice
     )
 
 

@@ -110,6 +110,9 @@ class Gateway:
         config = folder / "sluice.yaml"
         # JSON is YAML.
         config.write_text(text or json.dumps(self._config(blocks)))
+        if stderr is None:
+            # A gateway that is started again begins a new log.
+            self.log_path.unlink(missing_ok=True)
         self._log = self.log_path.open("ab", buffering=0)
         self.process = subprocess.Popen(
             [str(SLUICE), "up", "--config", str(config)],

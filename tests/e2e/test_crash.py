@@ -38,7 +38,22 @@ def victim(module_gateway: Gateway, mock: MockProvider) -> Gateway:
     """A gateway whose parts these tests kill; whole again when the next test gets it."""
     whole = {"worker-1", "worker-2", "admin", "envoy"}
     eventually(lambda: set(module_gateway.pids()) == whole and module_gateway.is_ready(), 15.0)
+    eventually(lambda: both_serve(module_gateway), 15.0, "an exchange on each worker")
+    mock.clear()
     return module_gateway
+
+
+def both_serve(gateway: Gateway) -> bool:
+    """Whether Envoy gives exchanges to both workers, seen from two that run at once."""
+    begun = len(gateway.log_lines())
+    with raw.connected(gateway.port) as one, raw.connected(gateway.port) as other:
+        for line in (one, other):
+            line.sendall(request(gateway, "delay=50ms words=3"))
+        ids = {raw.read(line).headers["x-sluice-call-id"] for line in (one, other)}
+    for call_id in ids:
+        gateway.wait_exchange(call_id)
+    parts = {line["part"] for line in gateway.log_lines()[begun:] if line.get("call") in ids}
+    return parts == {"worker-1", "worker-2"}
 
 
 def chat(gateway: Gateway, faults: str = "words=3", *, stream: bool = False) -> raw.Answer:

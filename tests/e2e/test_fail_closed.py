@@ -70,15 +70,22 @@ def test_a_reply_that_nobody_looked_at_is_not_given_out(
     with envoy_before(how(last), mock) as port:
         for path in REQUESTS:
             closed(post(port, path), path, *statuses)
-        if last == 3:
-            closed(
-                post(port, "/v1/chat/completions", stream=True), "/v1/chat/completions", *statuses
-            )
-        else:
-            with pytest.raises(raw.Cut) as caught:
-                post(port, "/v1/chat/completions", stream=True)
-            assert b"data:" not in caught.value.seen
+        closed(post(port, "/v1/chat/completions", stream=True), "/v1/chat/completions", *statuses)
     assert len(mock.requests) == 3
+
+
+@pytest.mark.parametrize("last", [5, 7])
+@pytest.mark.parametrize("how", [fails, hangs])
+def test_a_stream_that_nobody_looks_at_any_more_is_cut(
+    mock: MockProvider, how: Callable[[int], MakeWorker], last: int
+) -> None:
+    prompt = "[[mock pace=30 words=8]] hi"
+    fields = {"messages": [{"role": "user", "content": prompt}], "stream": True}
+    with envoy_before(how(last), mock) as port:
+        with pytest.raises(raw.Cut) as caught:
+            post(port, "/v1/chat/completions", **fields)
+        assert 0 < caught.value.seen.count(b"data:") <= last - 3
+        mock.wait_for(lambda seen: seen[0].ended == "client_gone", 1.0)
 
 
 @pytest.mark.parametrize("last", [3, 4])
