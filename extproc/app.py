@@ -52,13 +52,12 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
     if metrics.problem:
         log.warning("metrics are kept in memory only", reason=metrics.problem)
     snapshot = compile_snapshot(settings, discover.registry(), os.urandom(_SECRET_BYTES))
-    live = Live(settings.limits.in_flight_bytes)
+    live = Live(settings.limits.in_flight_bytes, metrics.held_bytes)
     machine = Machine(snapshot, live, clock, log)
 
     def finish(record: Record) -> None:
         metrics.exchange(measured(record))
         metrics.end()
-        metrics.held_bytes(live.held)
         log.exchange(line(record))
 
     def converse(call_id: str, peer: str) -> Conversation:

@@ -88,7 +88,9 @@ def _command(
 
 
 def _add_up(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "up", _up, "Start the gateway; Ctrl-C or SIGTERM drains and stops it.")
+    parser = _command(
+        commands, "up", _up, "Start the gateway; Ctrl-C or SIGTERM drains and stops it."
+    )
     parser.add_argument(
         "--config",
         type=Path,
@@ -119,7 +121,10 @@ def _up(arguments: argparse.Namespace) -> int:
 
 def _add_check(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = _command(
-        commands, "check", _check, "Check a config file: exit 0 and a summary, or 2 and every error."
+        commands,
+        "check",
+        _check,
+        "Check a config file: exit 0 and a summary, or 2 and every error.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
 
@@ -141,10 +146,14 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _add_envoy(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "envoy", _envoy, "Print the Envoy configuration made from a config file.")
+    parser = _command(
+        commands, "envoy", _envoy, "Print the Envoy configuration made from a config file."
+    )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument(
-        "--xds", action="store_true", help="bootstrap and xDS files apart, as `sluice up` writes them"
+        "--xds",
+        action="store_true",
+        help="bootstrap and xDS files apart, as `sluice up` writes them",
     )
 
 

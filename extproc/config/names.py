@@ -5,7 +5,7 @@ from __future__ import annotations
 EXT_PROC_CLUSTER = "extproc"
 ADMIN_CLUSTER = "admin"
 DENY_CLUSTER = "deny"
-"""a loopback port where nothing listens: what an undecided request is sent to"""
+"""a cluster without a single host: what an undecided request is sent to"""
 
 ROUTE_NAMESPACE = "sluice.route"
 """dynamic metadata that names the clusters (`priority_groups`)"""

@@ -108,14 +108,14 @@ class _Sniffing:
 
 
 class _Whole:
-    """A whole JSON body, good or bad: decoded when it is complete."""
+    """A whole JSON body, good or bad: nothing is decoded, and nothing passes, until it is complete."""
 
     def __init__(self, head: ReplyHead, limit: int) -> None:
         self._head = head
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
-        self._taken: list[bytes] = []
+        self._passed = b""
         self._done = False
 
     def feed(self, data: bytes) -> Sequence[Event]:
@@ -125,30 +125,28 @@ class _Whole:
         if self._size > self._limit:
             self._done = True
             self._pieces.clear()
-            self._taken.clear()
             if self._head.status >= 400:
                 return (Failed(provider_error(self._head.status, self._head.headers, b"")),)
             return (Failed(_bad("the provider's reply is too large")),)
         self._pieces.append(data)
-        self._taken.append(data)
         return ()
 
     def close(self) -> Sequence[Event]:
         if self._done:
             return ()
         self._done = True
-        body = b"".join(self._pieces)
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         if self._head.status >= 400:
             return (Failed(provider_error(self._head.status, self._head.headers, body)),)
         events = decode_whole(body.removeprefix(b"\xef\xbb\xbf"))
-        if isinstance(events[-1], Failed):
-            self._taken.clear()
+        if not isinstance(events[-1], Failed):
+            self._passed = body
         return events
 
     def take(self) -> bytes:
-        taken, self._taken = self._taken, []
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        passed, self._passed = self._passed, b""
+        return passed
 
 
 def decode_whole(body: bytes) -> Sequence[Event]:

@@ -73,7 +73,7 @@ class StreamEncoder:
             case TextDelta():
                 return self._text(event)
             case ThinkingDelta():
-                field = thinking_field(self._parts[event.choice, event.part].extra)
+                field = _field_of(self._parts.get((event.choice, event.part)))
                 return self._words(event.choice, field, event.text)
             case ToolDelta():
                 return self._arguments(event)
@@ -202,6 +202,10 @@ class StreamEncoder:
         return self._head + b'],"usage":' + jsontext.dumps(write_usage(self._usage)) + b"}\n\n"
 
 
+def _field_of(part: PartStarted | None) -> str:
+    return "reasoning_content" if part is None else thinking_field(part.extra)
+
+
 def _argument(part: PartStarted) -> str:
     return "input" if tool_key(part.extra) == "custom" else "arguments"
 
@@ -238,7 +242,7 @@ class WholeEncoder:
                 refusal = part is not None and part.kind is PartKind.REFUSAL
                 self._say(event.choice, "refusal" if refusal else "content", event.text)
             case ThinkingDelta():
-                field = thinking_field(self._parts[event.choice, event.part].extra)
+                field = _field_of(self._parts.get((event.choice, event.part)))
                 self._say(event.choice, field, event.text)
             case ToolDelta():
                 self._message(event.choice).calls[event.part][1].append(event.arguments)

@@ -66,43 +66,42 @@ class Reader:
 
     def _delta(self, choice: Choice, delta: dict[str, Json]) -> None:
         parts = self.parts
-        thought = self._thinking(choice, delta)
+        self._thinking(choice, delta)
         for name, value in delta.items():
-            if name in _SKIP or not value or name == thought:
+            if name in _SKIP or not value:
                 continue
             match name, value:
                 case "content", str():
                     parts.text(choice, value)
                 case "content", list():
                     self._content_list(choice, value)
+                case "reasoning_content" | "reasoning", str():
+                    continue
                 case "refusal", str():
                     parts.refusal(choice, value)
                 case "tool_calls", list():
                     for call in value:
                         if isinstance(call, dict):
                             self._tool(choice, call)
-                case "function_call", dict():
+                case "function_call", dict() if any(value.values()):
                     self._function(choice, None, "", value, {LEGACY: True})
-                case "audio", dict():
+                case "audio", dict() if any(value.values()):
                     self._audio(choice, value)
+                case "function_call" | "audio", dict():
+                    continue
                 case "annotations", list():
                     parts.note(choice, NoteKind.CITATION, value)
                 case _:
                     parts.note(choice, NoteKind.EXTRA, {name: value})
 
-    def _thinking(self, choice: Choice, delta: dict[str, Json]) -> str:
-        """Gives the name of a second member that says the same."""
-        said = ""
+    def _thinking(self, choice: Choice, delta: dict[str, Json]) -> None:
+        """Comes before the text of the same delta. Two members that say the same count once."""
+        said = None
         for name in _THINKING:
             value = delta.get(name)
-            if isinstance(value, str) and value:
-                if said:
-                    if value == said:
-                        return name
-                    break
+            if isinstance(value, str) and value and value != said:
                 said = value
                 self.parts.thinking(choice, value, name)
-        return ""
 
     def _content_list(self, choice: Choice, items: list[Json]) -> None:
         for item in items:
@@ -120,8 +119,9 @@ class Reader:
 
     def _tool(self, choice: Choice, call: dict[str, Json]) -> None:
         index = call.get("index")
-        key = "custom" if isinstance(call.get("custom"), dict) else "function"
-        body = call.get(key)
+        body = call.get("function")
+        if call.get("type") == "custom" or not isinstance(body, dict):
+            body = call.get("custom")
         extra: dict[str, Json] = {
             name: value
             for name, value in call.items()
@@ -152,7 +152,7 @@ class Reader:
         if isinstance(data, str) and data:
             parts.media(choice, data, None)
         rest: dict[str, Json] = {
-            name: value for name, value in audio.items() if name != "data" and value is not None
+            name: value for name, value in audio.items() if name != "data" and value
         }
         if rest:
             parts.note(choice, NoteKind.EXTRA, {"audio": rest})

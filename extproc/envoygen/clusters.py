@@ -39,8 +39,6 @@ from extproc.envoygen.nodes import (
     watched,
 )
 
-DENY_PORT = 1
-"""tcpmux, which nobody serves: a connection is refused at once"""
 CONNECT_TIMEOUT = 5.0
 POOL_IDLE = 30.0
 """seconds that an unused connection to a provider is kept: shorter than servers keep theirs,
@@ -162,11 +160,12 @@ def _admin(layout: Layout, limits: Limits) -> Node:
 
 
 def _deny() -> Node:
+    # No host at all: a port where nothing listens today is one that somebody may take tomorrow.
     return _cluster(
         DENY_CLUSTER,
         type="STATIC",
         connect_timeout="0.25s",
-        load_assignment=assignment(DENY_CLUSTER, [endpoint(socket("127.0.0.1", DENY_PORT))]),
+        load_assignment={"cluster_name": DENY_CLUSTER},
     )
 
 

@@ -23,12 +23,11 @@ from extproc.flow.record import Record
 from extproc.flow.reply import Returning
 from extproc.flow.router import Planned, plan
 from extproc.flow.snapshot import Claimed, Snapshot
-from extproc.model.call import Attempt, Call, Caller, CallId, Outcome
+from extproc.model.call import Attempt, Call, Caller, Outcome
 from extproc.model.chat import Chat, ListModels
 from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge
 from extproc.model.ports import Clock, Signable
-from extproc.model.reply import Failed
 from extproc.model.stage import Answer
 from extproc.telemetry.log import Log
 
@@ -156,8 +155,8 @@ class Exchange:
         """Refuses what can be refused before Envoy has read a single byte of the body."""
         limit = self._machine.snapshot.settings.limits.body
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
-            raise TooLarge(f"The request body has {length} bytes; the limit is {limit}.")
+        if length.isdecimal():
+            _within(int(length), limit)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise InvalidRequest(
                 "The request body is compressed; send it without content-encoding.",
@@ -168,8 +167,10 @@ class Exchange:
     async def _on_request_body(self, body: bytes) -> Outgoing:
         head, claimed, record = self._request_head, self._claimed, self.record
         assert head is not None and claimed is not None and record.caller is not None
-        self._hold(len(body))
         record.bytes_in = len(body)
+        # Envoy looks at its own limit only between reads: a quick chunked body may pass it.
+        _within(len(body), self._machine.snapshot.settings.limits.body)
+        self._hold(len(body))
         request = claimed.dialect.parse_request(head, body)
         match request:
             case ListModels():
@@ -364,4 +365,9 @@ class Exchange:
         return record
 
 
-__all__ = ["CallId", "Exchange", "Failed", "Machine", "OutOfTurn", "State"]
+def _within(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"The request body has {size} bytes; the limit is {limit}.")
+
+
+__all__ = ["Exchange", "Machine", "OutOfTurn", "State"]

@@ -10,22 +10,20 @@ from extproc.model.errors import Overloaded
 class Live:
     """Counts exchanges and bodies, and refuses a body that would pass the limit.
 
-    `limit` is in bytes. `idle` is called when the last exchange ends.
+    `limit` is in bytes. `changed` is told how many are held, whenever that changes.
     """
 
-    def __init__(self, limit: int, idle: Callable[[], None] | None = None) -> None:
+    def __init__(self, limit: int, changed: Callable[[int], None] | None = None) -> None:
         self.limit = limit
         self.exchanges = 0
         self.held = 0
-        self.idle = idle
+        self._changed = changed
 
     def enter(self) -> None:
         self.exchanges += 1
 
     def leave(self) -> None:
         self.exchanges -= 1
-        if not self.exchanges and self.idle:
-            self.idle()
 
     def hold(self, size: int) -> None:
         """Raises Overloaded when the worker already holds as much as it may."""
@@ -35,7 +33,12 @@ class Live:
                 code="gateway_busy",
                 retry_after=1.0,
             )
-        self.held += size
+        self._move(size)
 
     def release(self, size: int) -> None:
-        self.held -= size
+        self._move(-size)
+
+    def _move(self, size: int) -> None:
+        self.held += size
+        if size and self._changed is not None:
+            self._changed(self.held)

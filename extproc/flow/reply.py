@@ -37,6 +37,7 @@ from extproc.model.reply import Event, Failed, Finished, Started, Used
 
 VIA_UPSTREAM = "via_upstream"
 EVENT_STREAM = "text/event-stream"
+_JSON = "application/json"
 _UNCHANGED = frozenset({"content-type", "date", "x-sluice-call-id"})
 _NOT_OURS_TO_PASS = frozenset({401, 403})
 """statuses that speak about our own credential, which is none of the client's business"""
@@ -123,7 +124,9 @@ class Returning:
         if self._raw and status < 400 and streams != self._request.stream:
             self._raw = False
         if message.end:
-            return self._whole(self._decoder.close())
+            # Without a body Envoy holds nothing that could be replaced: answer at once.
+            failed = self._account(self._decoder.close())
+            return self._refusal(failed.error if failed else self._bad("sent an empty reply"))
         if self._request.stream and streams and status < 400:
             return self._begin_stream(message.headers, self._request)
         return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
@@ -151,7 +154,7 @@ class Returning:
             return self._piece(message)
         if self._verdict is not None:
             return self._replaced(self._verdict)
-        if not message.end:
+        if not message.end or len(message.body) > self._limit:
             return self._refusal(self._bad(f"sent more than {self._limit} bytes"))
         assert self._decoder is not None
         events = [*self._decoder.feed(message.body), *self._decoder.close()]
@@ -219,7 +222,7 @@ class Returning:
             and head.status >= 400
             and head.status not in _NOT_OURS_TO_PASS
             and error.status == head.status
-            and body
+            and head.content_type == _JSON
         )
         if not faithful:
             return self._replaced(error)

@@ -24,9 +24,7 @@ _ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
     (400, InvalidRequest("The request is not valid HTTP.", code="bad_request")),
     (
         408,
-        Timeout(
-            "The request did not arrive whole in time.", code="request_timeout", status=408
-        ),
+        Timeout("The request did not arrive whole in time.", code="request_timeout", status=408),
     ),
     (
         413,

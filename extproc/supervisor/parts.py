@@ -62,9 +62,7 @@ def envoy_proxy(binary: Path, layout: Layout, concurrency: int, log: Log, clock:
 
 
 def _ours(settings: Settings, layout: Layout, *arguments: str) -> Command:
-    return Command(
-        (*program(), *arguments), hello=hello_line(settings, layout), heard="stdout"
-    )
+    return Command((*program(), *arguments), hello=hello_line(settings, layout), heard="stdout")
 
 
 async def _said_ready(process: Process) -> None:
@@ -107,9 +105,7 @@ def _serves(layout: Layout) -> Callable[[Process], Awaitable[None]]:
     return ready
 
 
-def _listener(
-    log: Log, clock: Clock
-) -> Callable[[Process], Coroutine[Any, Any, None]]:
+def _listener(log: Log, clock: Clock) -> Callable[[Process], Coroutine[Any, Any, None]]:
     async def listen(process: Process) -> None:
         second, passed, held = 0, 0, 0
         while line := await process.line():

@@ -131,9 +131,7 @@ def _with_mock(settings: Settings, mock_port: int, log: Log) -> Settings:
     return replace(settings, providers={**settings.providers, name: mock})
 
 
-def _house(
-    settings: Settings, registry: Registry, layout: Layout, mock_port: int | None
-) -> House:
+def _house(settings: Settings, registry: Registry, layout: Layout, mock_port: int | None) -> House:
     replies = local_replies(registry)
     roots = trusted_roots()
 
@@ -145,8 +143,7 @@ def _house(
 
     numbers = {worker_name(number): number for number in range(1, settings.workers + 1)}
     everyone: dict[str, Part] = {
-        name: parts.worker(settings, layout, number, gone(name))
-        for name, number in numbers.items()
+        name: parts.worker(settings, layout, number, gone(name)) for name, number in numbers.items()
     }
     everyone[ADMIN] = parts.admin(settings, layout, gone(ADMIN))
     if mock_port is not None:

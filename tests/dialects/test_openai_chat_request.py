@@ -108,13 +108,27 @@ REQUESTS = st.fixed_dictionaries(
         "messages": st.lists(MESSAGES, min_size=1, max_size=3),
     },
     optional={
-        **{
-            name: ANY_JSON
-            for name in (
-                "temperature max_tokens stop tools tool_choice functions function_call response_format"
-                " reasoning_effort metadata user n logit_bias stream_options unknown store"
-            ).split()
-        },
+        **dict.fromkeys(
+            [
+                "temperature",
+                "max_tokens",
+                "stop",
+                "tools",
+                "tool_choice",
+                "functions",
+                "function_call",
+                "response_format",
+                "reasoning_effort",
+                "metadata",
+                "user",
+                "n",
+                "logit_bias",
+                "stream_options",
+                "unknown",
+                "store",
+            ],
+            ANY_JSON,
+        ),
         "stream": st.none() | st.booleans(),
     },
 )

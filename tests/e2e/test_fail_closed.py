@@ -79,7 +79,7 @@ def test_a_reply_that_nobody_looked_at_is_not_given_out(
 def test_a_stream_that_nobody_looks_at_any_more_is_cut(
     mock: MockProvider, how: Callable[[int], MakeWorker], last: int
 ) -> None:
-    prompt = "[[mock pace=30 words=8]] hi"
+    prompt = "[[mock pace=30 words=100]] hi"
     fields = {"messages": [{"role": "user", "content": prompt}], "stream": True}
     with envoy_before(how(last), mock) as port:
         with pytest.raises(raw.Cut) as caught:

@@ -18,7 +18,9 @@ def taken() -> Iterator[int]:
 
 
 def test_taken_port_is_named_with_the_ways_to_change_it(taken: int) -> None:
-    with pytest.raises(CannotStart, match=rf"port {taken} on 127.0.0.1 is taken.*`server.port`.*`--port`"):
+    with pytest.raises(
+        CannotStart, match=rf"port {taken} on 127.0.0.1 is taken.*`server.port`.*`--port`"
+    ):
         port.take("127.0.0.1", taken)
 
 
