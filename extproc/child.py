@@ -117,6 +117,7 @@ class _Orders(asyncio.Protocol):
         os._exit(1)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         os._exit(1)
 
     def ask_to_stop(self) -> None:

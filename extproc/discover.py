@@ -1,7 +1,8 @@
 """Finds what this build contains by looking into its folders: one file, one name.
 
-A module of `dialects/` that has a `DIALECT` is a dialect, a module of `stages/`
-that has a `STAGE` is a stage. A new one is a new file and nothing else.
+A module of `dialects/` that has a `DIALECT` is a dialect; a module of `stages/`
+that has a `STAGE` is a stage, and its `BLOCK` is how its block is written. A new
+one is a new file and nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from types import ModuleType
 
 from extproc import dialects, stages
 from extproc.config.schema import Provider
+from extproc.config.shapes import Field
 from extproc.credentials.api_key import ApiKey
 from extproc.flow.snapshot import Registry
 from extproc.model.dialect import Dialect
@@ -23,10 +25,10 @@ from extproc.model.stage import Stage
 def registry() -> Registry:
     """Everything there is, by name."""
     found: list[Dialect] = [m.DIALECT for m in _modules(dialects) if hasattr(m, "DIALECT")]
-    policies: dict[str, type[Stage]] = {
-        m.__name__.rpartition(".")[2]: m.STAGE for m in _modules(stages) if hasattr(m, "STAGE")
-    }
-    return Registry({d.name: d for d in found}, policies, credential)
+    policies = {m.__name__.rpartition(".")[2]: m for m in _modules(stages) if hasattr(m, "STAGE")}
+    classes: dict[str, type[Stage]] = {name: m.STAGE for name, m in policies.items()}
+    blocks: dict[str, Field] = {name: m.BLOCK for name, m in policies.items()}
+    return Registry({d.name: d for d in found}, classes, blocks, credential)
 
 
 def provider_dialects(found: Registry) -> frozenset[str]:

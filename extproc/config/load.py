@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import msgspec
@@ -23,6 +24,7 @@ from extproc.config.language import BLOCKS, ROOT
 from extproc.config.nodes import Map
 from extproc.config.read import MAX_BYTES, Unreadable, read
 from extproc.config.schema import Secret, Settings
+from extproc.config.shapes import Block, Field
 
 __all__ = ["ConfigError", "ConfigErrors", "decode", "encode", "load"]
 
@@ -30,20 +32,26 @@ NO_FILE = "the environment"
 
 
 def load(
-    path: Path | None, env: Mapping[str, str], *, dialects: frozenset[str] | None = None
+    path: Path | None,
+    env: Mapping[str, str],
+    *,
+    dialects: frozenset[str] | None = None,
+    stages: Mapping[str, Field] = MappingProxyType({}),
 ) -> Settings:
     """Settings from a file (None: defaults alone) and the environment.
 
     The environment's own variables (`env.VARIABLES`) override the file.
     `dialects` are those that can speak to a provider; a provider of another one
-    is unavailable. None: do not judge. Raises `ConfigErrors`.
+    is unavailable. None: do not judge. `stages` are the blocks of the stages that
+    this build has. Raises `ConfigErrors`.
     """
     found = Findings(NO_FILE if path is None else str(path))
     root = _root(path, found)
     folder = Path() if path is None else path.parent
-    values = Checker(found, env, folder).check(ROOT, overlay(root, env, found), ())
+    language = Block({**ROOT.fields, **stages})
+    values = Checker(found, env, folder).check(language, overlay(root, env, found), ())
     table = cast("dict[str, object]", values)
-    settings = _settings(table, found, folder, dialects)
+    settings = _settings(table, found, folder, dialects, stages)
     if found.errors:
         raise ConfigErrors(found.errors)
     return settings
@@ -66,7 +74,11 @@ def _root(path: Path | None, found: Findings) -> Map:
 
 
 def _settings(
-    values: dict[str, object], found: Findings, folder: Path, dialects: frozenset[str] | None
+    values: dict[str, object],
+    found: Findings,
+    folder: Path,
+    dialects: frozenset[str] | None,
+    stages: Mapping[str, Field],
 ) -> Settings:
     draft = msgspec.convert(_whole(values), Draft, dec_hook=_from_plain)
     providers = {
@@ -77,7 +89,7 @@ def _settings(
     keys = crosscheck.keys(draft.keys, found)
     crosscheck.limits(draft.limits, found)
     crosscheck.warnings(draft.server, providers, models, bool(keys), found)
-    blocks = {name: values[name] for name in BLOCKS if name in values}
+    blocks = {name: values[name] for name in {**BLOCKS, **stages} if name in values}
     return Settings(
         server=draft.server,
         workers=draft.workers,
@@ -88,7 +100,7 @@ def _settings(
         limits=draft.limits,
         log=draft.log,
         blocks=blocks,
-        inactive=tuple(blocks),
+        inactive=tuple(name for name in blocks if name not in stages),
         warnings=tuple(found.warnings),
         source=found.file,
     )

@@ -61,6 +61,7 @@ class StreamEncoder:
         self._begun: set[int] = set()
         self._parts: dict[tuple[int, int], PartStarted] = {}
         self._tools: dict[tuple[int, int], int] = {}
+        self._counts: dict[int, int] = {}
         self._head = b""
         self._tail = b',"finish_reason":null}]' + self._close()
         self._set_head({})
@@ -153,7 +154,8 @@ class StreamEncoder:
         if event.kind is not PartKind.TOOL:
             return b""
         extra = event.extra.home(NAME)
-        index = sum(1 for choice, _ in self._tools if choice == event.choice)
+        index = self._counts.get(event.choice, 0)
+        self._counts[event.choice] = index + 1
         self._tools[event.choice, event.part] = index
         if LEGACY in extra:
             return self._delta(
@@ -319,6 +321,9 @@ def _choice(index: int, message: _Message) -> Json:
     if message.audio:
         said["audio"] = {"data": "".join(message.audio)}
     fill(said, message.extra)
+    audio = said.get("audio")
+    if isinstance(audio, dict):
+        said["audio"] = {**_AUDIO, **audio}
     ended = message.ended
     out: dict[str, Json] = {
         "index": index,
@@ -330,6 +335,10 @@ def _choice(index: int, message: _Message) -> Json:
         out["finish_reason"] = word_of(ended.reason, ended.raw, ended.extra.dialect == NAME)
         fill(out, ended.extra.home(NAME))
     return out
+
+
+_AUDIO: Mapping[str, Json] = {"id": "", "data": "", "expires_at": 0, "transcript": ""}
+"""members that every whole audio answer has"""
 
 
 def _grown(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, Json]:

@@ -7,6 +7,7 @@ Source: OpenAI's error reference; the classes that openai-python picks by status
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -231,7 +232,7 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         if error.origin is Origin.GATEWAY:
             status = 429
     if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after + 0.499)))
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
     if error.allow:
         headers["allow"] = ", ".join(error.allow)

@@ -34,7 +34,7 @@ from extproc.model.reply import (
 )
 
 MAX_CHOICES = 128
-MAX_PARTS = 4096
+MAX_PARTS = 1024
 MAX_HELD = 16 * 1024 * 1024
 """bytes of arguments that wait for the name of their tool"""
 
@@ -178,7 +178,7 @@ class Parts:
         """A piece of a tool call; `index`, `call_id`, `name`, `arguments` are empty where not said."""
         tool = self._which(choice, index, call_id)
         if tool.part < 0:
-            tool.extra.update(extra)
+            tool.extra = tool.extra or extra
             tool.name = tool.name or name
             tool.id = tool.id or call_id
             if tool.name:
@@ -203,8 +203,7 @@ class Parts:
                 return known
             for tool in reversed(tools):
                 if tool.id == call_id:
-                    if index is not None:
-                        choice.by_index[index] = tool
+                    _remember(choice, index, tool)
                     return tool
         elif known is not None:
             return known
@@ -214,8 +213,7 @@ class Parts:
             raise TooMuch
         tool = _Tool(call_id)
         tools.append(tool)
-        if index is not None:
-            choice.by_index[index] = tool
+        _remember(choice, index, tool)
         return tool
 
     def _start(self, choice: Choice, tool: _Tool) -> None:
@@ -253,6 +251,13 @@ class Parts:
         if usage is not None:
             self.out.append(Used(usage))
         self.out.append(Finished())
+
+
+def _remember(choice: Choice, index: int | None, tool: _Tool) -> None:
+    if index is not None:
+        if len(choice.by_index) >= MAX_PARTS:
+            raise TooMuch
+        choice.by_index[index] = tool
 
 
 def _index(choice: Choice) -> int:

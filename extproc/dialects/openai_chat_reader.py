@@ -60,8 +60,9 @@ class Reader:
             parts.note(choice, NoteKind.LOGPROBS, item["logprobs"])
         finish = item.get("finish_reason")
         if finish:
+            if choice.raw is None:
+                keep_extras(choice, item)
             choice.raw = finish if isinstance(finish, str) else "stop"
-            keep_extras(choice, item)
         return choice
 
     def _delta(self, choice: Choice, delta: dict[str, Json]) -> None:

@@ -7,6 +7,7 @@ that it does not know is an error that names it. It speaks to clients only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -105,7 +106,7 @@ class SimpleQuery:
     def render_error(self, error: GatewayError, call_id: str) -> WireReply:
         headers = {**_JSON, "x-sluice-error-origin": error.origin.value}
         if error.retry_after is not None:
-            headers["retry-after"] = str(max(1, round(error.retry_after + 0.499)))
+            headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         if error.allow:
             headers["allow"] = ", ".join(error.allow)
         body = jsontext.dumps({"error": error.message, "correlation_id": call_id})

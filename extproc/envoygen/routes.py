@@ -2,7 +2,7 @@
 
 Management paths go to the admin process, past the workers. Everything else has
 no cluster of its own: a worker names it in dynamic metadata, and what no worker
-named ends at the deny cluster, where nothing listens.
+named ends at the deny cluster, which has no host.
 """
 
 from __future__ import annotations

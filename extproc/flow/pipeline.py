@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from extproc.model.call import Attempt, Call, Ending
 from extproc.model.reply import Event
@@ -17,7 +17,7 @@ class Pipeline:
 
     __slots__ = ("_outwards", "_stages", "settles", "touches")
 
-    def __init__(self, stages: Sequence[type[Stage]]) -> None:
+    def __init__(self, stages: Sequence[Callable[[], Stage]]) -> None:
         self._stages = [stage() for stage in stages]
         self._outwards = [
             s for s in reversed(self._stages) if type(s).on_event is not Stage.on_event

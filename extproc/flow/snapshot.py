@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from urllib.parse import urlsplit
 
 from extproc.config.names import provider_cluster
 from extproc.config.schema import Provider, Settings, TargetRef
+from extproc.config.shapes import Field
 from extproc.flow.identify import Identifier
 from extproc.model.call import Caller, Target
 from extproc.model.dialect import Dialect, ModelCard
@@ -28,10 +30,11 @@ SECONDS_TO_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What this build contains: dialects, stages and ways to sign, by name."""
+    """What this build contains: dialects, stages, their blocks' language, and ways to sign."""
 
     dialects: Mapping[str, Dialect]
     stages: Mapping[str, type[Stage]]
+    blocks: Mapping[str, Field]
     credential: Callable[[Provider], Credential]
 
 
@@ -98,7 +101,7 @@ class Snapshot:
     backends: Mapping[str, Backend]
     unavailable: Mapping[str, str]
     aliases: Mapping[str, tuple[TargetRef, ...]]
-    stages: tuple[type[Stage], ...]
+    stages: tuple[Callable[[], Stage], ...]
     cards: tuple[ModelCard, ...]
     exact: Mapping[str, Mapping[str, Claimed]] = field(repr=False)
     prefixes: tuple[tuple[str, Mapping[str, Claimed]], ...] = field(repr=False)
@@ -163,10 +166,21 @@ def compile_snapshot(settings: Settings, registry: Registry, secret: bytes) -> S
         backends=backends,
         unavailable=unavailable,
         aliases=settings.models,
-        stages=(),
+        stages=_stages(settings, registry),
         cards=_cards(settings, backends),
         exact=exact,
         prefixes=prefixes,
+    )
+
+
+def _stages(settings: Settings, registry: Registry) -> tuple[Callable[[], Stage], ...]:
+    """The active stages, inwards: each behind those that it names in AFTER."""
+    active = sorted(name for name in registry.stages if name in settings.blocks)
+    order = TopologicalSorter(
+        {n: [a for a in registry.stages[n].AFTER if a in active] for n in active}
+    )
+    return tuple(
+        registry.stages[name].prepare(settings.blocks[name]) for name in order.static_order()
     )
 
 

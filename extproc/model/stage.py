@@ -3,11 +3,14 @@
 One instance lives as long as one exchange, so its private state is its own
 attributes. Override what you need; what is not overridden costs nothing.
 Requests pass the stages inwards, events pass them outwards.
+
+A stage's file has two names: `STAGE`, its class, and `BLOCK`, the language of
+its block (`config.shapes`). A stage is active when its block is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +33,15 @@ class Stage:
 
     AFTER: ClassVar[tuple[str, ...]] = ()
     """Names of stages that must come before this one."""
+
+    @classmethod
+    def prepare(cls, block: object) -> Callable[[], Stage]:
+        """Called once, when a configuration loads: what makes an instance for each exchange.
+
+        `block` is the stage's block as checked plain values. Compile here what can be.
+        """
+        del block
+        return cls
 
     async def on_request(self, call: Call) -> Call | Answer:
         """The request, parsed. Give back the call, changed or not, or the answer."""

@@ -35,9 +35,12 @@ def check(file: Path, env: Mapping[str, str]) -> int:
     `up` would start without it. One whose dialect is not built in is not: the
     file is right, and the summary says so.
     """
+    registry = discover.registry()
     try:
-        as_written = load(file, env)
-        settings = load(file, env, dialects=discover.provider_dialects(discover.registry()))
+        as_written = load(file, env, stages=registry.blocks)
+        settings = load(
+            file, env, dialects=discover.provider_dialects(registry), stages=registry.blocks
+        )
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         return 2
@@ -62,7 +65,9 @@ def print_envoy(file: Path, env: Mapping[str, str], *, xds: bool) -> int:
     """
     registry = discover.registry()
     try:
-        settings = load(file, env, dialects=discover.provider_dialects(registry))
+        settings = load(
+            file, env, dialects=discover.provider_dialects(registry), stages=registry.blocks
+        )
         print(_envoy(settings, registry, xds=xds), end="")
     except (ConfigErrors, RenderError) as error:
         print(error, file=sys.stderr)

@@ -39,7 +39,7 @@ def worker(settings: Settings, layout: Layout, number: int, gone: Callable[[], N
         path = layout.worker_socket(number, generation)
         return _ours(settings, layout, "worker", str(number), "--socket", str(path))
 
-    return Part(command, _said_ready, gone=gone)
+    return Part(command, said_ready, gone=gone)
 
 
 def admin(settings: Settings, layout: Layout, gone: Callable[[], None]) -> Part:
@@ -47,7 +47,7 @@ def admin(settings: Settings, layout: Layout, gone: Callable[[], None]) -> Part:
         path = layout.admin_socket(generation)
         return _ours(settings, layout, "admin", "--socket", str(path))
 
-    return Part(command, _said_ready, gone=gone)
+    return Part(command, said_ready, gone=gone)
 
 
 def mock(port: int) -> Part:
@@ -65,7 +65,8 @@ def _ours(settings: Settings, layout: Layout, *arguments: str) -> Command:
     return Command((*program(), *arguments), hello=hello_line(settings, layout), heard="stdout")
 
 
-async def _said_ready(process: Process) -> None:
+async def said_ready(process: Process) -> None:
+    """Waits for the one line that a child of ours writes."""
     while line := await process.line():
         if line == READY:
             return
@@ -77,7 +78,7 @@ def _accepts(port: int) -> Callable[[Process], Awaitable[None]]:
     async def ready(_: Process) -> None:
         while True:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer = (await asyncio.open_connection("127.0.0.1", port))[1]
             except OSError:
                 await asyncio.sleep(_POLL)
             else:

@@ -54,7 +54,9 @@ def up(wanted: Wanted, env: Mapping[str, str]) -> int:
     registry = discover.registry()
     file = wanted.config or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     try:
-        settings = load(file, env, dialects=discover.provider_dialects(registry))
+        settings = load(
+            file, env, dialects=discover.provider_dialects(registry), stages=registry.blocks
+        )
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         return 2
@@ -102,10 +104,16 @@ def _at(settings: Settings, kept: socket.socket) -> Settings:
 
 def _say(settings: Settings, log: Log) -> None:
     for warning in settings.warnings:
-        log.warning("configuration", reason=warning)
+        key, _, reason = warning.partition(": ")
+        if " " in key:
+            log.warning("configuration", reason=warning)
+        else:
+            log.warning("configuration", at=key, reason=reason)
     for name, provider in settings.providers.items():
         if provider.unavailable is not None:
-            log.warning("provider unavailable", provider=name, reason=provider.unavailable)
+            # The log takes `api_key: WORD` for a secret; here the word is a variable's name.
+            reason = provider.unavailable.replace(": ", " ")
+            log.warning("provider unavailable", provider=name, reason=reason)
     for block in settings.inactive:
         log.warning("no effect yet", block=block)
     if not settings.keys:

@@ -169,11 +169,11 @@ def test_splice_changes_what_it_is_told_and_nothing_else(data: st.DataObject) ->
     added = [name for name in ("new", "added") if data.draw(st.booleans())]
     after = splice(
         body,
-        replace={name: b'{"r":1}' for name in replaced},
+        replace=dict.fromkeys(replaced, b'{"r":1}'),
         remove=removed,
-        add={name: b'"A"' for name in added},
+        add=dict.fromkeys(added, b'"A"'),
     )
-    expected = {**before, **{n: {"r": 1} for n in replaced}, **{n: "A" for n in added}}
+    expected = {**before, **{n: {"r": 1} for n in replaced}, **dict.fromkeys(added, "A")}
     for name in removed:
         del expected[name]
     assert same(loads(after), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from extproc.model.errors import Kind, Origin, UpstreamBad
 from extproc.model.reply import (
     ChoiceEnded,
+    Event,
     Failed,
     Finished,
     MediaDelta,
@@ -319,6 +321,7 @@ def test_trap_15_the_first_byte_decides_not_the_label() -> None:
 
 def test_an_event_without_end_is_refused_in_bounded_memory() -> None:
     decoder = kit.decoder()
+    events: Sequence[Event] = ()
     for _ in range(40):
         events = decoder.feed(b"data: " + b"x" * 1024 * 1024)
         if events:

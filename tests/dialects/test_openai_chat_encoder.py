@@ -13,7 +13,7 @@ from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from extproc.dialects.openai_chat_parts import carries
-from extproc.model.chat import Extra
+from extproc.model.chat import Extra, Json
 from extproc.model.errors import Overloaded
 from extproc.model.reply import (
     ChoiceEnded,
@@ -149,7 +149,8 @@ def parts(draw: st.DrawFn, choice: int, part: int) -> list[Event]:
         case PartKind.OPAQUE:
             inside = []
     if inside and draw(st.booleans()):
-        value = draw(st.sampled_from([{"channel": "a"}, {"audio": {"transcript": "t"}}]))
+        values: list[dict[str, Json]] = [{"channel": "a"}, {"audio": {"transcript": "t"}}]
+        value = draw(st.sampled_from(values))
         note = Note(
             draw(st.sampled_from([NoteKind.EXTRA, NoteKind.SIGNATURE])),
             dict(value),

@@ -125,7 +125,7 @@ def raised(error: e.GatewayError) -> openai.APIStatusError:
     transport = httpx.MockTransport(
         lambda _: httpx.Response(wire.status, headers=dict(wire.headers), content=wire.body)
     )
-    http = httpx.Client(transport=transport)
+    http: Any = httpx.Client(transport=transport)  # the SDK types name another release of httpx
     client = openai.OpenAI(
         api_key="k", base_url="http://127.0.0.1/v1", http_client=http, max_retries=0
     )

@@ -103,7 +103,8 @@ def sdk_view(exchange: dict[str, Any]) -> dict[int, dict[str, Any]]:
             if message is None:
                 continue
             view["text"] = text_of(message.content)
-            for call in message.tool_calls or []:
+            calls: list[Any] = list(message.tool_calls or [])
+            for call in calls:
                 view["names"].append(call.function.name)
                 view["arguments"] += call.function.arguments or ""
             if message.function_call and message.function_call.name:

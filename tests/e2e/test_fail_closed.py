@@ -74,18 +74,29 @@ def test_a_reply_that_nobody_looked_at_is_not_given_out(
     assert len(mock.requests) == 3
 
 
+def stream_until_cut(port: int, words: int) -> bytes:
+    """What came of a stream of so many events, 30 ms apart, until it was cut."""
+    prompt = f"[[mock pace=30 words={words}]] hi"
+    messages = [{"role": "user", "content": prompt}]
+    with pytest.raises(raw.Cut) as caught:
+        post(port, "/v1/chat/completions", messages=messages, stream=True)
+    return caught.value.seen
+
+
 @pytest.mark.parametrize("last", [5, 7])
-@pytest.mark.parametrize("how", [fails, hangs])
-def test_a_stream_that_nobody_looks_at_any_more_is_cut(
-    mock: MockProvider, how: Callable[[int], MakeWorker], last: int
-) -> None:
-    prompt = "[[mock pace=30 words=100]] hi"
-    fields = {"messages": [{"role": "user", "content": prompt}], "stream": True}
-    with envoy_before(how(last), mock) as port:
-        with pytest.raises(raw.Cut) as caught:
-            post(port, "/v1/chat/completions", **fields)
-        assert 0 < caught.value.seen.count(b"data:") <= last - 3
+def test_a_stream_that_nobody_looks_at_any_more_is_cut(mock: MockProvider, last: int) -> None:
+    with envoy_before(fails(last), mock) as port:
+        seen = stream_until_cut(port, 100)
+        assert 0 < seen.count(b"data:") <= last - 3
         mock.wait_for(lambda seen: seen[0].ended == "client_gone", 1.0)
+
+
+def test_a_worker_that_hangs_in_a_stream(mock: MockProvider) -> None:
+    """Each further piece restarts Envoy's timer, so it is noticed when the provider pauses or ends."""
+    with envoy_before(hangs(5), mock) as port:
+        seen = stream_until_cut(port, 10)
+    assert 0 < seen.count(b"data:") <= 2
+    assert b"[DONE]" not in seen
 
 
 @pytest.mark.parametrize("last", [3, 4])

@@ -39,10 +39,12 @@ def test_zero_takes_a_free_one_and_keeps_it_from_others() -> None:
 
 def test_who_shares_the_port_can_listen_beside_the_kept_socket() -> None:
     with port.take("127.0.0.1", 0) as kept:
-        with socket.create_server(kept.getsockname(), reuse_port=True) as listener:
-            with socket.create_connection(kept.getsockname(), timeout=2):
-                listener.settimeout(2)
-                listener.accept()[0].close()
+        with (
+            socket.create_server(kept.getsockname(), reuse_port=True) as listener,
+            socket.create_connection(kept.getsockname(), timeout=2),
+        ):
+            listener.settimeout(2)
+            listener.accept()[0].close()
         with socket.create_server(kept.getsockname(), reuse_port=True):
             pass
 
