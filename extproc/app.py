@@ -8,12 +8,11 @@ of an exchange. The other processes are wired in `supervisor/`.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from extproc import discover
-from extproc.child import Parent
+from extproc.child import Parent, SystemClock
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
 from extproc.flow.record import Record
@@ -25,13 +24,6 @@ from extproc.wire.processor import Conversation, message_limit
 
 STDERR = 2
 _SECRET_BYTES = 32
-
-
-class SystemClock:
-    """Real time."""
-
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
 
 
 async def run_worker(parent: Parent, number: int, socket: Path) -> int:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from extproc import discover
+from extproc.config.language import NAME, NAMES
 from extproc.config.layout import Layout
 from extproc.config.load import ConfigErrors, load
 from extproc.config.reference import schema
@@ -94,9 +96,12 @@ def _envoy(settings: Settings, registry: Registry, *, xds: bool) -> str:
 
 def create_key(name: str, role: str, models: Sequence[str]) -> int:
     """Prints a new key, and the line for `keys:` that lets it in without knowing it."""
+    if not re.fullmatch(NAME, name):
+        print(f"--name: found {name!r}, expected {NAMES}", file=sys.stderr)
+        return 2
     key, digest = make_key(os.urandom)
     allowed = [model.strip() for model in models if model.strip()] or ["*"]
-    # JSON strings are YAML strings, whatever is in them.
+    # JSON strings are YAML strings, whatever is in them; a bare `1e3` would be a number.
     fields = [f"name: {json.dumps(name)}", f"hash: {json.dumps(digest)}"]
     if role != "caller":
         fields.append(f"role: {role}")

@@ -112,5 +112,8 @@ def _running(gateway: Gateway) -> Iterator[Gateway]:
     try:
         gateway.wait_until_ready()
         yield gateway
+        # Whatever clients and providers did, nothing of ours may have failed over it.
+        failed = [line for line in gateway.log_lines() if line["level"] == "error"]
+        assert failed == []
     finally:
         gateway.destroy()

@@ -89,6 +89,8 @@ def read(line: socket.socket) -> Answer:
     buffer = bytearray()
     while b"\r\n\r\n" not in buffer:
         _more(line, buffer, b"")
+        if buffer.startswith(b"HTTP/1.1 100 ") and b"\r\n\r\n" in buffer:
+            del buffer[: buffer.index(b"\r\n\r\n") + 4]
     head, _, rest = bytes(buffer).partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {n.lower(): v.strip() for n, _, v in (field.partition(":") for field in lines)}

@@ -196,6 +196,20 @@ def test_a_killed_envoy_comes_back(victim: Gateway) -> None:
     assert is_alive(victim.process.pid)
 
 
+def test_models_answer_while_the_admin_process_is_away(victim: Gateway) -> None:
+    victim.signal(signal.SIGSTOP)
+    try:
+        os.kill(victim.pids()["admin"], signal.SIGKILL)
+        assert works(victim)
+        answer = raw.exchange(victim.port, raw.request("GET", "/health"))
+        assert answer.status == 503
+        assert answer.json["error"]["code"]
+        assert answer.headers["x-sluice-call-id"].startswith("gw-")
+    finally:
+        victim.signal(signal.SIGCONT)
+    eventually(victim.is_ready, 10.0)
+
+
 # Ends.
 
 
@@ -224,6 +238,28 @@ def test_a_running_stream_finishes(
     assert gateway.process.wait(10) == 0
     gone_without_a_trace(gateway, parts)
     assert any(line["event"] == "stopped" for line in gateway.log_lines())
+
+
+def test_while_it_drains(make_gateway: Callable[..., Gateway]) -> None:
+    """It says that it goes, still serves who comes, and ends as soon as nothing runs."""
+    gateway = make_gateway(workers=1)
+    parts = descendants(gateway.process.pid)
+    with raw.connected(gateway.port) as line:
+        line.sendall(request(gateway, "stall=forever@2 words=9", stream=True))
+        gateway.mock.wait_for(lambda seen: len(seen) == 1 and seen[0].events == 2)
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_log(lambda line: line["event"] == "draining")
+        with gateway.http() as client:
+            ready = eventually(
+                lambda: (
+                    answer if (answer := client.get("/health/ready")).status_code == 503 else None
+                )
+            )
+        assert "draining" in ready.text
+        assert chat(gateway).status == 200
+        assert gateway.process.poll() is None
+    assert gateway.process.wait(5) == 0
+    gone_without_a_trace(gateway, parts)
 
 
 def test_a_stream_that_does_not_end_is_cut_at_the_limit(

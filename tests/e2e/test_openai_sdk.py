@@ -132,6 +132,27 @@ def test_a_stream_with_usage_asked_ends_with_it(gateway: Gateway) -> None:
     assert chunks[-1].choices == []
 
 
+def test_usage_refused_and_other_options_are_kept(gateway: Gateway) -> None:
+    body = json.dumps(
+        {
+            "model": "gpt-4o",
+            "messages": HELLO,
+            "stream": True,
+            "stream_options": {"include_usage": False, "include_obfuscation": False, "new": [1]},
+        }
+    ).encode()
+    with gateway.http(gateway.key) as client:
+        reply = client.post("/v1/chat/completions", content=body)
+    assert reply.text.endswith("data: [DONE]\n\n")
+    assert '"choices":[]' not in reply.text
+    (seen,) = gateway.mock.requests
+    assert json.loads(seen.body)["stream_options"] == {
+        "include_usage": True,
+        "include_obfuscation": False,
+        "new": [1],
+    }
+
+
 def test_the_first_event_comes_before_the_provider_sent_the_last(gateway: Gateway) -> None:
     stream = gateway.openai().chat.completions.create(
         model="gpt-4o", messages=ask("[[mock stall=forever@3 words=20]] hi"), stream=True

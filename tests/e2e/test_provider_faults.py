@@ -106,11 +106,13 @@ def test_in_another_language(gateway: Gateway, status: int) -> None:
         assert answer.headers["x-sluice-call-id"] in answer.body.decode()
 
 
-@pytest.mark.parametrize("status", [500, 502, 429])
+@pytest.mark.parametrize("status", [400, 429, 500, 502, 503, 529])
 @pytest.mark.parametrize("body", ["html", "empty"])
 def test_an_error_without_an_envelope(gateway: Gateway, status: int, body: str) -> None:
-    answer = chat(gateway, f"status={status} body={body}")
-    refused(answer, status, "provider")
+    for stream in (False, True):
+        answer = chat(gateway, f"status={status} body={body} retry-after=7", stream=stream)
+        refused(answer, status, "provider")
+        assert answer.headers["retry-after"] == "7"
 
 
 # Connections that fail before a reply.
@@ -185,6 +187,22 @@ def test_a_reply_that_is_none(gateway: Gateway, faults: str) -> None:
         assert answer.status in (200, 502)
         return
     refused(answer, 502, "provider")
+
+
+@pytest.mark.parametrize("status", [302, 304, 307])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_redirect(gateway: Gateway, status: int, stream: bool) -> None:
+    """Nobody follows it, the client least of all: its prompt would go with it."""
+    faults = f"status={status} header=location:http://evil.example/"
+    answer = chat(gateway, faults, stream=stream)
+    refused(answer, 502, "provider")
+    assert "location" not in answer.headers
+    assert len(gateway.mock.requests) == 1
+
+
+def test_a_length_that_is_a_lie(gateway: Gateway) -> None:
+    refused(chat(gateway, "header=content-length:5"), 502, "provider")
+    assert chat(gateway, "words=3").status == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -322,6 +340,15 @@ def test_silence_in_a_stream(tight: Gateway, path: str) -> None:
     assert b"data:" in caught.value.seen
     assert b"[DONE]" not in caught.value.seen
     eventually(lambda: tight.mock.requests[-1].ended == "client_gone", 2.0)
+
+
+def test_letters_that_are_cut_in_two(gateway: Gateway) -> None:
+    """The provider's pieces end inside of characters; the other language is made of whole ones."""
+    prompt = "gr\u00fc\u00df \u4f60\u597d \U0001f30d"
+    body = json.dumps({"prompt": f"[[mock split=1]] {prompt}"}, ensure_ascii=False).encode()
+    answer = raw.exchange(gateway.port, raw.request("POST", "/stream", body, gateway.auth))
+    text = "".join(event["chunk"] for event in events(answer.body) if event != "[DONE]")
+    assert text.startswith(f"You said: {prompt}")
 
 
 @pytest.mark.parametrize("number", [1, 4])

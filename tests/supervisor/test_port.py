@@ -62,4 +62,5 @@ def test_name_that_does_not_resolve() -> None:
 def test_port_is_free_again_afterwards() -> None:
     with port.take("127.0.0.1", 0) as kept:
         number = kept.getsockname()[1]
-    port.take("127.0.0.1", number).close()
+    with port.take("127.0.0.1", number) as again:
+        assert again.getsockname() == ("127.0.0.1", number)
