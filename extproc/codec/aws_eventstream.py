@@ -111,17 +111,14 @@ class EventStreamDecoder:
         """Adds every whole frame of `data`; gives where the unfinished one begins."""
         start = 0
         while len(data) - start >= _PRELUDE.size:
-            total, headers, crc = self._prelude(data, start)
+            total, headers = self._prelude(data, start)
             end = start + total
             if end > len(data):
                 self._need = total
                 return start
             raw = data[start:end]
-            with memoryview(raw) as view:
-                found = zlib.crc32(view[8:-_TAIL], zlib.crc32(view[:8]))
-            if found != _U32.unpack_from(raw, total - _TAIL)[0]:
+            if zlib.crc32(memoryview(raw)[:-_TAIL]) != _U32.unpack_from(raw, total - _TAIL)[0]:
                 raise BadEventStream("wrong checksum of a frame")
-            del crc
             split = _PRELUDE.size + headers
             block = raw[_PRELUDE.size : split]
             frames.append(Frame(raw, self._headers(block), raw[split:-_TAIL]))
@@ -129,18 +126,23 @@ class EventStreamDecoder:
         self._need = _PRELUDE.size
         return start
 
-    def _prelude(self, data: bytes, start: int) -> tuple[int, int, int]:
+    def _prelude(self, data: bytes, start: int) -> tuple[int, int]:
+        """How long the frame is that begins at `start`, and how long its headers are."""
         total, headers, crc = _PRELUDE.unpack_from(data, start)
         if zlib.crc32(data[start : start + 8]) != crc:
             raise BadEventStream("wrong checksum of a frame's lengths")
         if headers > self._max_headers:
-            raise BadEventStream(f"a frame has {headers} bytes of headers: {self._max_headers} are allowed")
+            raise BadEventStream(
+                f"a frame has {headers} bytes of headers: {self._max_headers} are allowed"
+            )
         payload = total - headers - _FRAME
         if payload < 0:
             raise BadEventStream(f"a frame of {total} bytes says that {headers} are headers")
         if payload > self._max_payload:
-            raise BadEventStream(f"a frame has {payload} bytes of payload: {self._max_payload} are allowed")
-        return total, headers, crc
+            raise BadEventStream(
+                f"a frame has {payload} bytes of payload: {self._max_payload} are allowed"
+            )
+        return total, headers
 
     def _headers(self, block: bytes) -> Mapping[str, HeaderValue]:
         known = self._parsed.get(block)
@@ -202,12 +204,12 @@ def write(headers: Mapping[str, HeaderValue], payload: bytes) -> bytes:
     """One frame. Numbers take the smallest type that holds them.
 
     Raises `BadEventStream` for a name over 255 bytes, a value over 65,535, a
-    number over 64 bits, and what exceeds the limits of a frame.
+    number over 64 bits, text that UTF-8 cannot hold, and what exceeds the limits of a frame.
     """
     try:
         block = b"".join([_header(name, value) for name, value in headers.items()])
-    except struct.error:
-        raise BadEventStream("a header is too long, or its number too large") from None
+    except (struct.error, UnicodeEncodeError):
+        raise BadEventStream("a header is too long, its number too large, or not text") from None
     if len(block) > MAX_HEADERS or len(payload) > MAX_PAYLOAD:
         raise BadEventStream(f"too large: {len(block)} bytes of headers, {len(payload)} of payload")
     lengths = struct.pack(">II", len(block) + len(payload) + _FRAME, len(block))

@@ -28,11 +28,15 @@ _SPACE = b" \t\r\n"
 
 
 class BadJson(Exception):
-    """`message` says what is wrong and, where known, the line and column (or byte) at which."""
+    """`message` says what is wrong and, where known, the line and column (or byte) at which.
 
-    def __init__(self, message: str) -> None:
+    `key` is the key that an object has twice, if that is what is wrong.
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.key = key
 
 
 def loads(body: bytes) -> Json:
@@ -121,7 +125,7 @@ def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise BadJson(f"the body has the key {_shown(key)} twice in one object")
+                raise BadJson(f"the body has the key {_shown(key)} twice in one object", key)
             seen.add(key)
     return members
 

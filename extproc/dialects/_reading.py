@@ -16,7 +16,7 @@ def read_object(body: bytes) -> dict[str, Json]:
     try:
         value = jsontext.loads(body)
     except jsontext.BadJson as error:
-        raise InvalidRequest(error.message, code="invalid_json") from None
+        raise InvalidRequest(error.message, param=error.key, code="invalid_json") from None
     if not isinstance(value, dict):
         message = f"the body must be a JSON object, got {kind_of(value)}"
         raise InvalidRequest(message, code="invalid_type")

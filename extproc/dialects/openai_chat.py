@@ -57,6 +57,7 @@ class OpenAIChat:
         Endpoint("GET", "/models/*", _MODEL),
     )
     speaks_to_providers: ClassVar[bool] = True
+    request_id_header: ClassVar[str] = "x-request-id"
     # Organisation and project are not here: they would say who pays at *our* provider's account.
     request_headers: ClassVar[frozenset[str]] = frozenset(
         {"idempotency-key", "openai-beta", "traceparent", "tracestate"}
@@ -71,7 +72,6 @@ class OpenAIChat:
             "retry-after",
             "retry-after-ms",
             "x-ratelimit-*",
-            "x-request-id",
             "x-should-retry",
         }
     )

@@ -107,8 +107,9 @@ def _refused_us(status: int) -> GatewayError:
 
 def _unreadable(status: int, retry_after: float | None) -> GatewayError:
     message = f"the provider answered {status} without an error that can be read"
-    make = _BY_STATUS.get(status, UpstreamBad)
-    if make is NotFound or make is UpstreamBad:
+    make = _BY_STATUS.get(status, InvalidRequest if status < 500 else UpstreamBad)
+    if make is NotFound:
+        # A page and not an error: the endpoint is wrong, which is not the client's doing.
         return UpstreamBad(message, origin=Origin.PROVIDER)
     return make(message, origin=Origin.PROVIDER, retry_after=retry_after, status=status)
 
@@ -234,6 +235,8 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
     return WireReply(status, headers, envelope(error, call_id))

@@ -59,6 +59,7 @@ class SimpleQuery:
         Endpoint("POST", "/stream", "stream"),
     )
     speaks_to_providers: ClassVar[bool] = False
+    request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type", "retry-after"})
 
@@ -107,6 +108,8 @@ class SimpleQuery:
         headers = {**_JSON, "x-sluice-error-origin": error.origin.value}
         if error.retry_after is not None:
             headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        if error.status == 401:
+            headers["www-authenticate"] = "Bearer"
         if error.allow:
             headers["allow"] = ", ".join(error.allow)
         body = jsontext.dumps({"error": error.message, "correlation_id": call_id})

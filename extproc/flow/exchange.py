@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
+from extproc.config.names import CALL_HEADER
 from extproc.flow import messages
 from extproc.flow.identify import without_key
 from extproc.flow.live import Live
@@ -26,7 +27,7 @@ from extproc.flow.snapshot import Claimed, Snapshot
 from extproc.model.call import Attempt, Call, Caller, Outcome
 from extproc.model.chat import Chat, ListModels
 from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
-from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge
+from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
 from extproc.model.ports import Clock, Signable
 from extproc.model.stage import Answer
 from extproc.telemetry.log import Log
@@ -183,7 +184,8 @@ class Exchange:
     def _answer_models(self, dialect: Dialect, caller: Caller, request: ListModels) -> Outgoing:
         cards = self._machine.snapshot.models_for(caller)
         reply = dialect.render_models(cards, request, self.record.call_id)
-        return self._answered(reply.status, Reply(reply.status, reply.headers, reply.body))
+        headers = {**reply.headers, **self._identity(dialect)}
+        return self._answered(reply.status, Reply(reply.status, headers, reply.body))
 
     async def _on_chat(
         self, dialect: Dialect, head: RequestHead, caller: Caller, request: Chat
@@ -201,6 +203,12 @@ class Exchange:
         await self._pipeline.on_attempt(call, Attempt(1, first.target))
         record.attempts = 1
         rendered = first.backend.dialect.render_request(call.request, first.target)
+        if rendered.dropped and call.request.options.strict:
+            raise Unsupported(
+                f"Provider {first.target.provider} cannot carry {', '.join(rendered.dropped)}, and"
+                " x-sluice-strict forbids to drop it.",
+                param=rendered.dropped[0],
+            )
         self._returning = Returning(
             limit=snapshot.settings.limits.body,
             client=dialect,
@@ -283,7 +291,12 @@ class Exchange:
             encoder.feed(event) for event in self._pipeline.on_events(tuple(answer.events))
         )
         status, headers = encoder.head()
-        return self._answered(status, Reply(status, headers, body))
+        return self._answered(status, Reply(status, {**headers, **self._identity(dialect)}, body))
+
+    def _identity(self, dialect: Dialect) -> dict[str, str]:
+        """The call id where this dialect's SDK looks for it."""
+        name = dialect.request_id_header
+        return {name: self.record.call_id} if name else {}
 
     # --- the reply's way out ---
 
@@ -326,7 +339,12 @@ class Exchange:
         record.status = wire.status
         self._state = State.OVER
         self._release()
-        headers = {**wire.headers, "x-sluice-error-origin": error.origin.value}
+        headers = {
+            **wire.headers,
+            # Envoy adds it too, but not to a request without a route (CONNECT).
+            CALL_HEADER: record.call_id,
+            "x-sluice-error-origin": error.origin.value,
+        }
         return Reply(wire.status, headers, wire.body)
 
     def _answered(self, status: int, reply: Reply) -> Reply:

@@ -12,6 +12,7 @@ the secret has 256 bits, and the configuration holds
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -30,6 +31,7 @@ _DIGEST_BYTES = 32
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 """Headers that carry nothing but a key; each wins over `authorization`."""
 
+_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]{1,5})?")
 _HOW = (
     "Send a key as `Authorization: Bearer KEY`, `x-api-key`, `api-key`, `x-goog-api-key` or `?key=`."
     " An administrator makes one with `sluice keys create --name NAME`."
@@ -92,8 +94,11 @@ def is_loopback(peer: str) -> bool:
 
 
 def _is_loopback_host(authority: str) -> bool:
-    host = authority.rsplit(":", 1)[0] if not authority.endswith("]") else authority
-    host = host.strip("[]").lower().rstrip(".")
+    """One plain host and port: anything else might mean another host to another parser."""
+    found = _AUTHORITY.fullmatch(authority.lower())
+    if found is None:
+        return False
+    host = (found[1] or found[2]).rstrip(".")
     return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
 
 

@@ -55,6 +55,7 @@ class Returning:
         "_decoder",
         "_dropped",
         "_encoder",
+        "_identity",
         "_limit",
         "_pieces",
         "_pipeline",
@@ -86,6 +87,8 @@ class Returning:
         self._request: Chat | None = request
         self._rendered: Rendered | None = rendered
         self._dropped = ",".join(rendered.dropped)
+        name = client.request_id_header
+        self._identity = ((name, context.call_id),) if name else ()
         self._context = context
         self._pipeline = pipeline
         self._record = record
@@ -121,13 +124,14 @@ class Returning:
         assert self._rendered is not None and self._request is not None
         self._decoder = self._backend.dialect.decoder(head, self._rendered)
         streams = head.content_type == EVENT_STREAM
-        if self._raw and status < 400 and streams != self._request.stream:
+        good = 200 <= status < 300
+        if good and streams != self._request.stream:
             self._raw = False
         if message.end:
             # Without a body Envoy holds nothing that could be replaced: answer at once.
             failed = self._account(self._decoder.close())
             return self._refusal(failed.error if failed else self._bad("sent an empty reply"))
-        if self._request.stream and streams and status < 400:
+        if self._request.stream and streams and good:
             return self._begin_stream(message.headers, self._request)
         return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
 
@@ -173,6 +177,7 @@ class Returning:
         if self._raw:
             out = decoder.take()
         else:
+            decoder.take()  # it keeps what passes untouched until it is asked for
             shown = self._pipeline.on_events(events)
             out = b"".join([self._encoder.feed(e) for e in shown if not isinstance(e, Failed)])
         if failed is not None:
@@ -284,6 +289,7 @@ class Returning:
 
     def _named(self) -> tuple[tuple[str, str], ...]:
         return (
+            *self._identity,
             ("x-sluice-provider", self._backend.provider.name),
             (
                 "x-sluice-model",

@@ -243,7 +243,8 @@ class Chat:
 
     `model` and `provider` are as the client named them; an empty `model` means
     "you choose". `raw` is the client's body, untouched, for the path on which
-    client and provider speak one dialect.
+    client and provider speak one dialect: a stage that changes anything else
+    must empty it, or the old bytes leave.
     """
 
     dialect: str

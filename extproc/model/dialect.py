@@ -155,6 +155,8 @@ class Dialect(Protocol):
     name: ClassVar[str]
     endpoints: ClassVar[tuple[Endpoint, ...]]
     speaks_to_providers: ClassVar[bool]
+    request_id_header: ClassVar[str]
+    """where an SDK of this dialect looks for the id of its request; empty: nowhere"""
     request_headers: ClassVar[frozenset[str]]
     """Client headers that may travel to a provider of this dialect. All others never do."""
     reply_headers: ClassVar[frozenset[str]]

@@ -15,6 +15,7 @@ from extproc.model.errors import (
     Internal,
     InvalidRequest,
     Overloaded,
+    PermissionDenied,
     Timeout,
     TooLarge,
     UpstreamBad,
@@ -22,6 +23,12 @@ from extproc.model.errors import (
 
 _ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
     (400, InvalidRequest("The request is not valid HTTP.", code="bad_request")),
+    (
+        403,
+        PermissionDenied(
+            "The gateway does not serve upgrades such as WebSocket.", code="upgrade_not_supported"
+        ),
+    ),
     (
         408,
         Timeout("The request did not arrive whole in time.", code="request_timeout", status=408),
@@ -32,6 +39,10 @@ _ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
             "The request is larger than the gateway takes (`limits.body`).",
             code="request_too_large",
         ),
+    ),
+    (
+        426,
+        InvalidRequest("The gateway speaks HTTP/1.1 and HTTP/2.", code="http_version", status=426),
     ),
     (
         431,

@@ -1,24 +1,23 @@
-"""Processes that die, and gateways that end: what is lost, and what is left behind."""
+"""Processes that die: only what they held is lost, and they come back."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from threading import Thread
 
 import openai
 import pytest
 
 from extproc.mock import MockProvider
 from tests.e2e import raw
+from tests.e2e.asking import asked, chat, works
 from tests.e2e.harness import ALICE_KEY, KEYS, Gateway
-from tests.e2e.processes import descendants, eventually, is_alive
-
-CHAT = "/v1/chat/completions"
+from tests.e2e.processes import eventually, is_alive
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +47,12 @@ def both_serve(gateway: Gateway) -> bool:
     begun = len(gateway.log_lines())
     with raw.connected(gateway.port) as one, raw.connected(gateway.port) as other:
         for line in (one, other):
-            line.sendall(request(gateway, "delay=50ms words=3"))
+            line.sendall(asked(gateway, "delay=50ms words=3"))
         ids = {raw.read(line).headers["x-sluice-call-id"] for line in (one, other)}
     for call_id in ids:
         gateway.wait_exchange(call_id)
     parts = {line["part"] for line in gateway.log_lines()[begun:] if line.get("call") in ids}
     return parts == {"worker-1", "worker-2"}
-
-
-def chat(gateway: Gateway, faults: str = "words=3", *, stream: bool = False) -> raw.Answer:
-    return raw.exchange(gateway.port, request(gateway, faults, stream=stream))
-
-
-def request(gateway: Gateway, faults: str, *, stream: bool = False) -> bytes:
-    fields = {
-        "model": "gpt-4o",
-        "messages": [{"role": "user", "content": f"[[mock {faults}]] hi"}],
-        "stream": stream,
-    }
-    return raw.request("POST", CHAT, json.dumps(fields).encode(), gateway.auth)
-
-
-def works(gateway: Gateway) -> bool:
-    try:
-        return chat(gateway).status == 200
-    except (OSError, raw.Cut):
-        return False
 
 
 async def test_a_killed_worker_fails_only_what_it_held(victim: Gateway) -> None:
@@ -118,7 +97,6 @@ async def test_a_killed_worker_fails_only_what_it_held(victim: Gateway) -> None:
 
 def test_an_exchange_on_the_other_worker_lives_on(victim: Gateway) -> None:
     answers: dict[str, raw.Answer | None] = {}
-    from threading import Thread
 
     def ask(name: str) -> None:
         try:
@@ -148,7 +126,7 @@ def test_an_exchange_on_the_other_worker_lives_on(victim: Gateway) -> None:
 
 def test_a_stream_whose_worker_is_killed_is_cut(victim: Gateway) -> None:
     with raw.connected(victim.port) as line:
-        line.sendall(request(victim, "stall=forever@3 words=20", stream=True))
+        line.sendall(asked(victim, "stall=forever@3 words=20", stream=True))
         seen = b""
         while seen.count(b"data:") < 3:
             seen += line.recv(65536)
@@ -163,10 +141,7 @@ def test_a_stream_whose_worker_is_killed_is_cut(victim: Gateway) -> None:
     eventually(lambda: works(victim))
 
 
-def receive(line: object) -> bytes:
-    import socket
-
-    assert isinstance(line, socket.socket)
+def receive(line: socket.socket) -> bytes:
     try:
         return line.recv(65536)
     except ConnectionResetError:
@@ -208,122 +183,3 @@ def test_models_answer_while_the_admin_process_is_away(victim: Gateway) -> None:
     finally:
         victim.signal(signal.SIGCONT)
     eventually(victim.is_ready, 10.0)
-
-
-# Ends.
-
-
-def gone_without_a_trace(gateway: Gateway, parts: set[int]) -> None:
-    eventually(lambda: not [pid for pid in parts if is_alive(pid)], wanted="the end of all parts")
-    assert gateway.sockets() == []
-    assert not (gateway.data / "run").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_running_stream_finishes(
-    make_gateway: Callable[..., Gateway], number: signal.Signals
-) -> None:
-    gateway = make_gateway(workers=1)
-    parts = descendants(gateway.process.pid)
-    stream = gateway.openai().chat.completions.create(
-        model="gpt-4o",
-        messages=[{"role": "user", "content": "[[mock pace=50 words=20]] hi"}],
-        stream=True,
-    )
-    first = next(stream)
-    gateway.signal(number)
-    rest = list(stream)
-    assert rest[-1].choices[0].finish_reason == "stop"
-    assert len({first.id, *(chunk.id for chunk in rest)}) == 1
-    assert gateway.process.wait(10) == 0
-    gone_without_a_trace(gateway, parts)
-    assert any(line["event"] == "stopped" for line in gateway.log_lines())
-
-
-def test_while_it_drains(make_gateway: Callable[..., Gateway]) -> None:
-    """It says that it goes, still serves who comes, and ends as soon as nothing runs."""
-    gateway = make_gateway(workers=1)
-    parts = descendants(gateway.process.pid)
-    with raw.connected(gateway.port) as line:
-        line.sendall(request(gateway, "stall=forever@2 words=9", stream=True))
-        gateway.mock.wait_for(lambda seen: len(seen) == 1 and seen[0].events == 2)
-        gateway.signal(signal.SIGTERM)
-        gateway.wait_log(lambda line: line["event"] == "draining")
-        with gateway.http() as client:
-            ready = eventually(
-                lambda: (
-                    answer if (answer := client.get("/health/ready")).status_code == 503 else None
-                )
-            )
-        assert "draining" in ready.text
-        assert chat(gateway).status == 200
-        assert gateway.process.poll() is None
-    assert gateway.process.wait(5) == 0
-    gone_without_a_trace(gateway, parts)
-
-
-def test_a_stream_that_does_not_end_is_cut_at_the_limit(
-    make_gateway: Callable[..., Gateway],
-) -> None:
-    gateway = make_gateway(workers=1, limits={"drain_timeout": "1s"})
-    parts = descendants(gateway.process.pid)
-    with raw.connected(gateway.port) as line:
-        line.sendall(request(gateway, "stall=forever@2 words=9", stream=True))
-        gateway.mock.wait_for(lambda seen: len(seen) == 1 and seen[0].events == 2)
-        begun = time.monotonic()
-        assert gateway.stop() == 0
-        assert 0.9 < time.monotonic() - begun < 9.0
-        with pytest.raises(raw.Cut):
-            raw.read(line)
-    gone_without_a_trace(gateway, parts)
-
-
-def test_a_second_signal_is_at_once(make_gateway: Callable[..., Gateway]) -> None:
-    gateway = make_gateway(workers=1)
-    parts = descendants(gateway.process.pid)
-    with raw.connected(gateway.port) as line:
-        line.sendall(request(gateway, "stall=forever@2 words=9", stream=True))
-        gateway.mock.wait_for(lambda seen: len(seen) == 1 and seen[0].events == 2)
-        gateway.signal(signal.SIGTERM)
-        gateway.wait_log(lambda line: line["event"] == "draining")
-        begun = time.monotonic()
-        gateway.signal(signal.SIGTERM)
-        assert gateway.process.wait(10) == 0
-        assert time.monotonic() - begun < 3.0
-    gone_without_a_trace(gateway, parts)
-
-
-def test_a_killed_supervisor_leaves_no_orphans_and_can_be_started_again(
-    make_gateway: Callable[..., Gateway], mock: MockProvider
-) -> None:
-    gateway = make_gateway()
-    parts = descendants(gateway.process.pid)
-    assert len(parts) >= 4
-    gateway.process.kill()
-    gateway.process.wait()
-    eventually(lambda: not [pid for pid in parts if is_alive(pid)], 3.0, "the end of all parts")
-    again = Gateway(gateway.folder, mock)
-    try:
-        again.wait_until_ready()
-        assert works(again)
-        assert again.stop() == 0
-        gone_without_a_trace(again, set())
-    finally:
-        again.destroy()
-
-
-def test_a_full_disk_for_logs(mock: MockProvider, tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, mock, stderr=Path("/dev/full"), workers=1)
-    try:
-        deadline = time.monotonic() + 30
-        while not gateway.is_ready():
-            assert gateway.process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        for _ in range(5):
-            assert works(gateway)
-        assert chat(gateway, "words=5", stream=True).body.endswith(b"data: [DONE]\n\n")
-        eventually(lambda: gateway.metric("sluice_log_lines_lost_total") >= 5)
-        assert gateway.stop() == 0
-    finally:
-        gateway.destroy()

@@ -7,6 +7,7 @@ messages of an exchange: request head, request body, reply head, reply body.
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 
@@ -117,7 +118,7 @@ def test_all_workers_gone(make_gateway: Callable[..., Gateway]) -> None:
     # A stopped supervisor restarts nobody.
     gateway.signal(signal.SIGSTOP)
     for name in ("worker-1", "worker-2"):
-        send(parts[name], signal.SIGKILL)
+        os.kill(parts[name], signal.SIGKILL)
         eventually(lambda pid=parts[name]: not is_alive(pid))
     for path in REQUESTS:
         closed(post(gateway.port, path), path, 503)
@@ -133,18 +134,12 @@ def test_all_workers_frozen(make_gateway: Callable[..., Gateway]) -> None:
     gateway = make_gateway(limits={"stage_timeout": "500ms"})
     frozen = [pid for name, pid in gateway.pids().items() if name.startswith("worker")]
     for pid in frozen:
-        send(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)
     try:
         for path in REQUESTS:
             closed(post(gateway.port, path), path, 503, 504)
         assert gateway.mock.requests == ()
     finally:
         for pid in frozen:
-            send(pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
     eventually(lambda: post(gateway.port, "/query").status == 200)
-
-
-def send(pid: int, number: signal.Signals) -> None:
-    import os
-
-    os.kill(pid, number)

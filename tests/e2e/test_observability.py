@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -114,8 +115,6 @@ def test_nothing_that_was_said_and_no_secret_is_ever_written(gateway: Gateway) -
 
 
 def test_no_secret_is_on_a_command_line(gateway: Gateway) -> None:
-    from pathlib import Path
-
     for part, pid in gateway.pids().items():
         line = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
         assert not [secret for secret in SECRETS if secret in line], part

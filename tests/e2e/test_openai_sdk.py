@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -239,8 +240,6 @@ def test_models(gateway: Gateway) -> None:
 
 
 async def test_many_at_once_keep_apart(gateway: Gateway) -> None:
-    import asyncio
-
     async with gateway.async_openai() as client:
 
         async def one(number: int) -> str:
