@@ -157,8 +157,11 @@ class InstanceMetadata:
         return _metadata_keys(await ask(http, "GET", roles + quote(role, safe=""), headers))
 
 
-def from_environment(env: Mapping[str, str], region: str) -> AwsSource:
-    """The source that the variables of the AWS SDKs name; an instance's role where they name none."""
+def from_environment(env: Mapping[str, str], region: str) -> AwsSource | None:
+    """The source that the variables of the AWS SDKs name; an instance's role where they name none.
+
+    None where they forbid even that. An empty variable is none.
+    """
     endpoint = env.get("AWS_ENDPOINT_URL_STS") or None
     if (access := env.get("AWS_ACCESS_KEY_ID")) and (secret := env.get("AWS_SECRET_ACCESS_KEY")):
         return StaticKeys(AwsKeys(access, secret, env.get("AWS_SESSION_TOKEN") or None))
@@ -175,6 +178,8 @@ def from_environment(env: Mapping[str, str], region: str) -> AwsSource:
             env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") or None,
             Path(token_file) if token_file else None,
         )
+    if env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return None
     return InstanceMetadata(env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or INSTANCE)
 
 

@@ -159,9 +159,11 @@ class Refreshing(Generic[S]):
         clock, policy = self._around.clock, self._policy
         now, monotonic = clock.time(), clock.monotonic()
         life = float("inf") if secret.expires is None else secret.expires - now
-        if life <= policy.last:
+        life -= policy.last
+        # What is over before the first pause would have us ask without any pause.
+        if life < policy.first_pause:
             raise FetchFailed("the answer had already expired")
-        self._held = _Held(secret, now + life - policy.last, monotonic + life - policy.last)
+        self._held = _Held(secret, now + life, monotonic + life)
         self._failures, self._reason = 0, None
         early = min(policy.margin, life / 2) * (1 + policy.spread * self._around.random())
         self._next = monotonic + max(life - early, policy.first_pause)

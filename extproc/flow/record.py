@@ -41,6 +41,7 @@ class Record:
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0
+    upstream_id: str | None = None
     first_byte: float | None = None
     own_seconds: float = 0.0
     duration: float = 0.0

@@ -115,6 +115,7 @@ class Returning:
             return Continue(mode=Mode.WHOLE)
         head = ReplyHead(status, message.headers)
         self._reply_head = head
+        self._record.upstream_id = head.headers.get(self._backend.dialect.request_id_header)
         encoding = message.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             return self._refusal(self._bad(f"compressed its reply ({encoding[:32]})"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from extproc.dialects.openai_chat_parts import carries
+from extproc.dialects.openai_chat.parts import carries
 from extproc.model.chat import Extra, Json
 from extproc.model.errors import Overloaded
 from extproc.model.reply import (

@@ -98,11 +98,12 @@ def test_the_trace_travels(gateway: Gateway) -> None:
     assert seen.headers["traceparent"] == TRACE
 
 
-def test_headers_of_the_language_travel(gateway: Gateway) -> None:
-    assert post(gateway, {"openai-organization": "org-1", "openai-project": "p-1"}).status == 200
+def test_clients_do_not_choose_who_pays_at_the_provider(gateway: Gateway) -> None:
+    headers = {"openai-organization": "org-1", "openai-project": "p-1", "openai-beta": "b=v1"}
+    assert post(gateway, headers).status == 200
     (seen,) = gateway.mock.requests
-    assert seen.headers["openai-organization"] == "org-1"
-    assert seen.headers["openai-project"] == "p-1"
+    assert seen.headers["openai-beta"] == "b=v1"
+    assert not {"openai-organization", "openai-project"} & seen.headers.keys()
 
 
 @pytest.mark.parametrize("value", ["gw-forged", "gw-00000000-0000-4000-8000-000000000000"])

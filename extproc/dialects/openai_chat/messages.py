@@ -1,8 +1,8 @@
 """OpenAI Chat messages: their JSON to canonical messages and parts.
 
 Takes the value of `messages`; gives `Message`s, whose `extra` fills gaps as
-`openai_chat_request` explains. Raises `InvalidRequest` with the path of what is
-wrong. It reads only; `openai_chat_render` writes.
+`request` explains. Raises `InvalidRequest` with the path of what is
+wrong. It reads only; `render` writes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import TypeAlias
 
 from extproc.dialects import _reading as read
-from extproc.dialects.openai_chat_words import CONTENT, FIELD, LEGACY, NAME, residue
+from extproc.dialects.openai_chat.words import CONTENT, FIELD, LEGACY, NAME, residue
 from extproc.model.chat import (
     NOTHING,
     Audio,

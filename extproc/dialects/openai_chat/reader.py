@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from extproc.codec import jsontext
-from extproc.dialects.openai_chat_parts import Choice, Parts
-from extproc.dialects.openai_chat_words import LEGACY, NAME
+from extproc.dialects.openai_chat.parts import Choice, Parts
+from extproc.dialects.openai_chat.words import LEGACY, NAME
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.reply import NoteKind, PartKind, Started, TextDelta
 

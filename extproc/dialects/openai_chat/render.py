@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects._options import BODY_MEMBER
-from extproc.dialects.openai_chat_messages import CACHE_LIFE, is_plain
-from extproc.dialects.openai_chat_words import (
+from extproc.dialects.openai_chat.messages import CACHE_LIFE, is_plain
+from extproc.dialects.openai_chat.words import (
     CONTENT,
     FIELD,
     LEGACY,

@@ -16,12 +16,12 @@ from urllib.parse import unquote
 
 from extproc.codec import jsontext
 from extproc.dialects._options import read_options
-from extproc.dialects.openai_chat_decoder import chat_decoder
-from extproc.dialects.openai_chat_encoder import chat_encoder
-from extproc.dialects.openai_chat_errors import render_error
-from extproc.dialects.openai_chat_render import render_chat
-from extproc.dialects.openai_chat_request import parse_chat
-from extproc.dialects.openai_chat_words import NAME
+from extproc.dialects.openai_chat.decoder import chat_decoder
+from extproc.dialects.openai_chat.encoder import chat_encoder
+from extproc.dialects.openai_chat.errors import render_error
+from extproc.dialects.openai_chat.render import render_chat
+from extproc.dialects.openai_chat.request import parse_chat
+from extproc.dialects.openai_chat.words import NAME
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels, Request
 from extproc.model.dialect import (

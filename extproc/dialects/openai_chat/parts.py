@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from extproc.dialects.openai_chat_words import FIELD, NAME, reason_of, word_of
+from extproc.dialects.openai_chat.words import FIELD, NAME, reason_of, word_of
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.reply import (
     ChoiceEnded,

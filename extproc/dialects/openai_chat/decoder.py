@@ -16,10 +16,10 @@ import orjson
 
 from extproc.codec import jsontext
 from extproc.codec.sse import MAX_EVENT, SseSplitter
-from extproc.dialects.openai_chat_errors import provider_error, stream_error
-from extproc.dialects.openai_chat_parts import TooMuch
-from extproc.dialects.openai_chat_reader import Reader, keep_extras
-from extproc.dialects.openai_chat_words import read_usage
+from extproc.dialects.openai_chat.errors import provider_error, stream_error
+from extproc.dialects.openai_chat.parts import TooMuch
+from extproc.dialects.openai_chat.reader import Reader, keep_extras
+from extproc.dialects.openai_chat.words import read_usage
 from extproc.model.chat import Json
 from extproc.model.dialect import Rendered, ReplyDecoder, ReplyHead
 from extproc.model.errors import GatewayError, Origin, UpstreamBad

@@ -2,7 +2,7 @@
 
 What the canonical model holds goes there; all the rest stays in `extra` of the
 object it was found in. `extra` *fills gaps*: when the request is written again
-(`openai_chat_render`), the canonical fields are written first and a member of
+(`render`), the canonical fields are written first and a member of
 `extra` is added only where nothing stands yet. So a stage that changes a
 canonical field is never overruled by what the client once sent.
 
@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 from extproc.dialects import _reading as read
 from extproc.dialects._options import BODY_MEMBER, read_options
-from extproc.dialects.openai_chat_messages import parse_messages
-from extproc.dialects.openai_chat_words import (
+from extproc.dialects.openai_chat.messages import parse_messages
+from extproc.dialects.openai_chat.words import (
     LEGACY,
     LIMIT,
     NAME,
