@@ -181,6 +181,11 @@ class Returning:
             decoder.take()  # it keeps what passes untouched until it is asked for
             shown = self._pipeline.on_events(events)
             out = b"".join([self._encoder.feed(e) for e in shown if not isinstance(e, Failed)])
+        if len(out) > self._limit:
+            # An event that was held until it was whole, and is more than a message may carry.
+            failed = Failed(self._bad(f"sent an event of more than {self._limit} bytes"))
+            record.refused(failed.error)
+            out = b""
         if failed is not None:
             self._broken = True
             out += self._encoder.feed(failed)

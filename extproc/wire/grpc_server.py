@@ -79,6 +79,9 @@ class GrpcServer:
                 await context.write(await conversation.answer(message))
         except (DecodeError, Unexpected, OutOfTurn) as error:
             why = f"{type(error).__name__}: {error}"
+        except grpc.aio.BaseError:
+            # Envoy has reset the stream: there is nobody left to be told.
+            why = "the stream broke"
         finally:
             over = conversation.over
             await conversation.close()

@@ -173,7 +173,7 @@ WRONG: Mapping[str, tuple[bytes, str]] = {
 def test_trap_13_what_is_wrong_has_one_error_at_every_cut(name: str) -> None:
     wrong, words = WRONG[name]
     stream = FRAME + wrong + FRAME
-    near = [*range(0, min(len(stream), 340)), len(stream)]
+    near = [*range(min(len(stream), 340)), len(stream)]
     for at in near:
         decoder = EventStreamDecoder()
         frames = decode([stream[:at], stream[at:]], decoder)
@@ -247,8 +247,14 @@ def test_many_different_headers_do_not_stay_in_memory() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"n" * 256: ""}, {"n": "x" * 65_536}, {"n": b"x" * 65_536}, {"n": 2**63}, {"n": "\ud800"}]
-    + [{str(n): "x" * 65_000 for n in range(3)}],
+    [
+        {"n" * 256: ""},
+        {"n": "x" * 65_536},
+        {"n": b"x" * 65_536},
+        {"n": 2**63},
+        {"n": "\ud800"},
+        {str(number): "x" * 65_000 for number in range(3)},
+    ],
 )
 def test_what_no_frame_can_hold_is_refused(headers: dict[str, HeaderValue]) -> None:
     with pytest.raises(BadEventStream):

@@ -179,6 +179,19 @@ async def test_malformed_event_is_replaced_by_an_error_and_silence() -> None:
     assert continued(await dialogue.reply_body(chunk({"content": "x"}) + DONE)).body == b""
 
 
+async def test_event_over_the_limit_is_an_error_event() -> None:
+    dialogue = Dialogue(settings(limits=Limits(body=2000)))
+    await sent(dialogue, ASK_STREAM)
+    await dialogue.reply_head(content_type="text/event-stream")
+    giant = chunk({"content": "x" * 5000})
+    for at in range(0, len(giant), 1000):
+        last = continued(await dialogue.reply_body(giant[at : at + 1000], end=False))
+    assert last.body is not None
+    assert b'"error"' in last.body
+    assert b"xxxx" not in last.body
+    assert continued(await dialogue.reply_body(DONE)).body == b""
+
+
 async def test_client_that_hangs_up_is_aborted_and_closed_once() -> None:
     dialogue = Dialogue()
     await sent(dialogue, ASK_STREAM)
