@@ -1,6 +1,6 @@
 """`make bench`: Sluice beside what it stands on, in one run.
 
-Four systems, one Envoy thread and one worker each, so that two cores suffice:
+Four systems, an Envoy thread for each core and one worker each:
 the mock provider alone, a bare Envoy, Envoy with an ext_proc server that decides
 nothing, and Sluice with its whole default pipeline. Prints Markdown; ratios and
 differences between rows of one run mean something, single figures do not.
@@ -33,6 +33,7 @@ from extproc.config.schema import Provider, Server, Settings
 from extproc.envoygen.binary import envoy_binary
 from extproc.envoygen.render import render
 from extproc.envoygen.static import static
+from extproc.supervisor.cores import cores
 from tests.bench.measure import Load, cpu_seconds, hold_open, resident, wrk
 
 KEY = "bench-key-0123456789abcdef"
@@ -127,7 +128,7 @@ def envoy(stack: ExitStack, folder: Path, bootstrap: dict[str, object], name: st
     config = folder / f"{name}.json"
     config.write_text(json.dumps(bootstrap))
     command = [str(envoy_binary()), "-c", str(config), "--disable-hot-restart"]
-    command += ["--concurrency", "1", "-l", "error"]
+    command += ["--concurrency", str(cores()), "-l", "error"]
     return stack.enter_context(process(command, log=folder / f"{name}.log")).pid
 
 
@@ -228,9 +229,7 @@ def sluice(stack: ExitStack, folder: Path, upstream: int) -> System:
     )
     program = Path(sys.executable).with_name("sluice")
     command = [str(program), "up", "--config", str(config)]
-    running = stack.enter_context(
-        process(command, log=folder / "sluice.log", env={**os.environ, "SLUICE_CONCURRENCY": "1"})
-    )
+    running = stack.enter_context(process(command, log=folder / "sluice.log"))
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     await_answer(url, CASES[0].body(), KEY)
     parts: dict[str, int] = {}

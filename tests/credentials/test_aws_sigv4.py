@@ -42,7 +42,7 @@ VECTORS = {
     "get-vanilla-query-order-key-case": (
         "service",
         Signable("GET", "example.amazonaws.com", "/?Param2=value2&Param1=value1", {}, b""),
-        "b97d918cfb904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
     ),
     "post-x-www-form-urlencoded": (
         "service",
@@ -92,7 +92,7 @@ IDS = st.one_of(
             "arn:aws:bedrock:eu-west-1::foundation-model/vendor.model-v1:0",
         ]
     ),
-    st.text(min_size=1, max_size=30).filter(lambda s: "\ud800" > max(s) or max(s) > "\udfff"),
+    st.text(min_size=1, max_size=30),
 )
 PATHS = st.one_of(
     st.builds(lambda i: f"/model/{quote(i, safe='')}/converse", IDS),

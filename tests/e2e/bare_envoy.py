@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -42,6 +41,7 @@ from extproc.wire.translate import Unexpected
 from tests import kit
 from tests.e2e.harness import free_port
 from tests.e2e.processes import eventually
+from tests.e2e.threads import in_a_thread
 
 
 class Worker(Protocol):
@@ -165,7 +165,7 @@ def envoy_before(make: MakeWorker, mock: MockProvider) -> Iterator[int]:
             machine = Machine(
                 compile_snapshot(settings, registry, b"s" * 32), Live(1 << 30), clock, log
             )
-            with _in_a_thread(lambda: _serving(make, machine, socket)), _envoy(layout):
+            with in_a_thread(lambda: _serving(make, machine, socket)), _envoy(layout):
                 yield settings.server.port
 
 
@@ -177,28 +177,6 @@ async def _serving(make: MakeWorker, machine: Machine, socket: Path) -> AsyncIte
         yield
     finally:
         await worker.stop(0.0)
-
-
-@contextmanager
-def _in_a_thread(serving: Callable[[], object]) -> Iterator[None]:
-    """Runs an async context in an event loop of its own while the test goes on."""
-    started, over = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def main() -> None:
-        async with serving():  # type: ignore[attr-defined]
-            started.set()
-            await over.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
-    thread.start()
-    assert started.wait(10), "the worker did not start"
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)
-        loop.close()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -96,16 +97,19 @@ class Gateway:
         env: Mapping[str, str] | None = None,
         stderr: Path | None = None,
         text: str | None = None,
+        ca: Path | None = None,
         **blocks: object,
     ) -> None:
         """`blocks` are those of `sluice.yaml`. `stderr` is where its log goes instead of a file in
-        `folder`, and is not read then. `text` is a whole configuration of the test's own."""
+        `folder`, and is not read then. `text` is a whole configuration of the test's own; `ca` is whom its clients trust."""
         self.folder = folder
         self.mock = mock
         self.key = key
         self.data = folder / "data"
         self.log_path = stderr or folder / "log"
         self.port = 0 if stderr is None else free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._ca = ca
         self._seen: set[int] = set()
         config = folder / "sluice.yaml"
         # JSON is YAML.
@@ -148,8 +152,7 @@ class Gateway:
         while True:
             assert self.process.poll() is None, f"it ended: {self.log_text()}"
             assert time.monotonic() < deadline, f"not ready in time: {self.log_text()}"
-            self.port = self.port or self._announced_port()
-            if self.port and self.is_ready():
+            if self._found() and self.is_ready():
                 return
             time.sleep(0.02)
 
@@ -161,13 +164,14 @@ class Gateway:
         except httpx.HTTPError:
             return False
 
-    def _announced_port(self) -> int:
-        ready = [line for line in self.log_lines() if line["event"] == "ready"]
-        return httpx.URL(ready[-1]["url"]).port or 0 if ready else 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def _found(self) -> bool:
+        """Whether it is known where it listens; its log says so where it chose the port itself."""
+        if not self.port:
+            ready = [line for line in self.log_lines() if line["event"] == "ready"]
+            if ready:
+                self.url = ready[-1]["url"].replace("//0.0.0.0:", "//127.0.0.1:")
+                self.port = httpx.URL(self.url).port or 0
+        return self.port > 0
 
     # Clients.
 
@@ -179,8 +183,14 @@ class Gateway:
             headers={**headers, **options.pop("headers", {})},
             trust_env=False,
             timeout=10.0,
+            verify=self.trust,
             **options,
         )
+
+    @property
+    def trust(self) -> ssl.SSLContext | bool:
+        """What a client of it takes as `verify`."""
+        return ssl.create_default_context(cafile=self._ca) if self._ca else True
 
     def openai(self, **options: Any) -> openai.OpenAI:
         """The stock SDK, without retries of its own."""
@@ -190,7 +200,7 @@ class Gateway:
                 "api_key": self.key or "none-needed",
                 "max_retries": 0,
                 "timeout": 10.0,
-                "http_client": openai.DefaultHttpxClient(trust_env=False),
+                "http_client": openai.DefaultHttpxClient(trust_env=False, verify=self.trust),
                 **options,
             }
         )
@@ -202,7 +212,7 @@ class Gateway:
                 "api_key": self.key or "none-needed",
                 "max_retries": 0,
                 "timeout": 10.0,
-                "http_client": openai.DefaultAsyncHttpxClient(trust_env=False),
+                "http_client": openai.DefaultAsyncHttpxClient(trust_env=False, verify=self.trust),
                 **options,
             }
         )
@@ -217,9 +227,12 @@ class Gateway:
         return self.log_path.read_text() if self.log_path.is_file() else "(no log)"
 
     def log_lines(self) -> list[Line]:
-        """Every whole line so far."""
+        """Every whole line so far. All of them are JSON, whatever happened."""
         whole, _, _ = self.log_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except ValueError:
+            raise AssertionError(f"not a line of our log: {whole[-5000:]}") from None
 
     def wait_log(self, wanted: Callable[[Line], bool], timeout: float = 5.0) -> Line:
         """The first line that is wanted, as soon as it is there."""

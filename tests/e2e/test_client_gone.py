@@ -94,6 +94,18 @@ def test_gone_during_the_upload(gateway: Gateway) -> None:
     assert gateway.mock.requests == ()
 
 
+def test_many_leave_at_every_moment(gateway: Gateway) -> None:
+    """Thirty clients of one stream each hang up after another number of bytes, the first at once."""
+    for wanted in range(0, 6000, 200):
+        with raw.connected(gateway.port) as line:
+            line.sendall(send(gateway, "/v1/chat/completions", "pace=1 words=400", stream=True))
+            seen = 0
+            while seen < wanted:
+                seen += len(line.recv(wanted - seen))
+    gateway.mock.wait_for(lambda seen: all(one.ended == "client_gone" for one in seen))
+    nothing_in_flight(gateway)
+
+
 def test_a_reader_that_stops_reading_holds_the_provider_back(gateway: Gateway) -> None:
     """Backpressure: what nobody reads is not drawn from the provider."""
     with raw.connected(gateway.port) as line:

@@ -139,6 +139,9 @@ def test_a_stream_whose_worker_is_killed_is_cut(victim: Gateway) -> None:
     assert not rest.endswith(b"0\r\n\r\n")
     victim.mock.wait_for(lambda seen: seen[0].ended == "client_gone")
     eventually(lambda: works(victim))
+    # What a dead worker had in flight is not in flight any more.
+    eventually(lambda: victim.metric("sluice_in_flight") == 0.0)
+    assert victim.metric("sluice_in_flight_bytes") == 0.0
 
 
 def receive(line: socket.socket) -> bytes:

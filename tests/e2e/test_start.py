@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from extproc.mock import MockProvider
 from tests.e2e.harness import SLUICE, Gateway, free_port
@@ -25,6 +28,28 @@ def test_a_data_folder_that_lies_deep(make_gateway: Callable[..., Gateway], tmp_
     assert gateway.stop() == 0
     assert not run.exists()
     assert not (deep / "run").is_symlink()
+
+
+def test_the_other_loopback(make_gateway: Callable[..., Gateway]) -> None:
+    """IPv6: the peer `::1` is this machine too."""
+    if not has_ipv6():
+        pytest.skip("this machine has no ::1")
+    gateway = make_gateway(workers=1, server={"host": "::1", "port": 0})
+    assert gateway.url.startswith("http://[::1]:")
+    with gateway.http() as client:
+        answer = client.post("/query", json={"prompt": "hi"})
+        assert answer.status_code == 200
+        assert client.get("/metrics").status_code == 200
+    assert gateway.wait_exchange(answer.headers["x-sluice-call-id"])["peer"] == "::1"
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def test_a_port_that_is_taken(keyless: Gateway, tmp_path: Path) -> None:
@@ -54,7 +79,7 @@ def test_the_services_own_configuration_works_as_it_stands(
         text=SERVICE_CONFIG.read_text(),
         env={"LLM_GATEWAY_PORT": str(port), "LLM_GATEWAY_HOST": "127.0.0.1"},
     )
-    gateway.port = port
+    gateway.port, gateway.url = port, f"http://127.0.0.1:{port}"
     try:
         gateway.wait_until_ready()
         with gateway.http() as client:

@@ -184,8 +184,9 @@ async def test_event_over_the_limit_is_an_error_event() -> None:
     await sent(dialogue, ASK_STREAM)
     await dialogue.reply_head(content_type="text/event-stream")
     giant = chunk({"content": "x" * 5000})
-    for at in range(0, len(giant), 1000):
-        last = continued(await dialogue.reply_body(giant[at : at + 1000], end=False))
+    for start in range(0, 5000, 1000):
+        await dialogue.reply_body(giant[start : start + 1000], end=False)
+    last = continued(await dialogue.reply_body(giant[5000:], end=False))
     assert last.body is not None
     assert b'"error"' in last.body
     assert b"xxxx" not in last.body
