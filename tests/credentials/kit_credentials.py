@@ -63,12 +63,16 @@ class Endpoint:
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             asked = await _read(reader)
             self.asked.append(asked)
@@ -87,6 +91,8 @@ class Endpoint:
                         await writer.drain()
             await writer.drain()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def _read(reader: asyncio.StreamReader) -> Asked:
@@ -101,12 +107,15 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 @contextlib.asynccontextmanager
 async def endpoint(play: Callable[[Asked], Play] | Play) -> AsyncIterator[Endpoint]:
     place = Endpoint(play if callable(play) else lambda _: play)
-    server = await asyncio.start_server(place.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(place.accept, "127.0.0.1", 0)
     place.port = server.sockets[0].getsockname()[1]
     try:
         yield place
     finally:
         server.close()
+        await server.wait_closed()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*place.serving)
 
 
 def client() -> httpx.AsyncClient:

@@ -22,7 +22,7 @@ import httpx
 import openai
 
 from extproc.mock import MockProvider
-from tests.e2e.processes import children, descendants, eventually, kill
+from tests.e2e.processes import children, command_line, descendants, eventually, kill
 
 SLUICE = Path(sys.executable).with_name("sluice")
 START_TIMEOUT = 40.0
@@ -289,11 +289,19 @@ class Gateway:
         return self.process.wait(STOP_TIMEOUT)
 
     def destroy(self) -> None:
-        """Ends whatever of it still runs."""
+        """Ends whatever of it still runs: politely, so that it cleans up, and then by force."""
         below = descendants(self.process.pid) | self._seen
+        ours = (str(self.folder), str((self.data / "run").resolve()))
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-            kill(below)
+            self.signal(signal.SIGCONT)
+            for _ in range(2):
+                self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        # Every part has a path of this gateway's on its command line; a number may be taken again.
+        lines = {pid: " ".join(command_line(pid)) for pid in below}
+        kill({pid for pid, line in lines.items() if any(path in line for path in ours)})
         self._log.close()

@@ -17,7 +17,7 @@ def children(parent: int) -> dict[str, int]:
     """The living children by the name of their part: `worker-1`, `admin`, `mock`, `envoy`."""
     found: dict[str, int] = {}
     for pid, _, above in _table():
-        if above == parent and (part := _part(_command_line(pid))):
+        if above == parent and (part := _part(command_line(pid))):
             found[part] = pid
     return found
 
@@ -39,6 +39,14 @@ def descendants(root: int) -> set[int]:
 def is_alive(pid: int) -> bool:
     """Whether it runs. One that ended and was not yet waited for does not."""
     return any(found == pid for found, _, _ in _table())
+
+
+def command_line(pid: int) -> list[str]:
+    """Its words; none where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return []
 
 
 def kill(pids: set[int]) -> None:
@@ -66,13 +74,6 @@ def _table() -> Iterator[tuple[int, str, int]]:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if fields[0] not in "ZX":
                 yield int(folder.name), fields[0], int(fields[1])
-
-
-def _command_line(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    except OSError:
-        return []
 
 
 def _part(words: list[str]) -> str | None:
