@@ -59,7 +59,7 @@ e2e: $(READY) ## only the tests through a real Envoy
 	@exec $(PYTEST) -q tests/e2e
 
 bench: $(READY) ## requests per second, added latency, CPU and memory, as ratios of one run
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python -m tests.bench.run
 
 image-check: $(READY) ## the Dockerfile's steps as a script, and the compose file against its schema
 	$(PYTEST) -q -m '' tests/image
