@@ -16,7 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, BinaryIO
 
 import httpx
 import openai
@@ -111,13 +112,14 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self._ca = ca
         self._seen: set[int] = set()
+        self._collector: Thread | None = None
         config = folder / "sluice.yaml"
         # JSON is YAML.
         config.write_text(text or json.dumps(self._config(blocks)))
         if stderr is None:
             # A gateway that is started again begins a new log.
             self.log_path.unlink(missing_ok=True)
-        self._log = self.log_path.open("ab", buffering=0)
+        log = self.log_path.open("ab", buffering=0) if stderr else self._collected()
         self.process = subprocess.Popen(
             [str(SLUICE), "up", "--config", str(config)],
             env={
@@ -131,9 +133,23 @@ class Gateway:
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=self._log,
+            stderr=log,
             start_new_session=True,
         )
+        log.close()
+
+    def _collected(self) -> BinaryIO:
+        """A pipe into the log file: only a pipe keeps a line whole whose writer is killed meanwhile."""
+        read, write = os.pipe()
+
+        def collect() -> None:
+            with os.fdopen(read, "rb", buffering=0) as source, self.log_path.open("ab", 0) as sink:
+                while piece := source.read(1 << 16):
+                    sink.write(piece)
+
+        self._collector = Thread(target=collect, daemon=True)
+        self._collector.start()
+        return os.fdopen(write, "wb", buffering=0)
 
     def _config(self, blocks: Mapping[str, object]) -> Mapping[str, object]:
         return {
@@ -224,6 +240,8 @@ class Gateway:
     # What can be seen of it.
 
     def log_text(self) -> str:
+        if self._collector is not None and self.process.poll() is not None:
+            self._collector.join(1)
         return self.log_path.read_text() if self.log_path.is_file() else "(no log)"
 
     def log_lines(self) -> list[Line]:
@@ -304,4 +322,5 @@ class Gateway:
         # Every part has a path of this gateway's on its command line; a number may be taken again.
         lines = {pid: " ".join(command_line(pid)) for pid in below}
         kill({pid for pid, line in lines.items() if any(path in line for path in ours)})
-        self._log.close()
+        if self._collector is not None:
+            self._collector.join(5)
