@@ -80,7 +80,13 @@ class Process:
 
     async def wait(self) -> int:
         """Its exit status; negative for a signal."""
-        return await self._process.wait()
+        status = await self._process.wait()
+        if self._process.stdin is not None:
+            # What it did not read any more is lost with it: nobody else asks for that error.
+            self._process.stdin.close()
+            with contextlib.suppress(OSError):
+                await self._process.stdin.wait_closed()
+        return status
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

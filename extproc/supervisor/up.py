@@ -35,7 +35,7 @@ from extproc.supervisor.keeper import Part
 from extproc.supervisor.local_replies import local_replies
 from extproc.supervisor.supervisor import ADMIN, ENVOY, MOCK, House, Supervisor, worker_name
 from extproc.telemetry import reset, worker_gone
-from extproc.telemetry.log import Log
+from extproc.telemetry.log import Log, bridge_stdlib
 
 DEFAULT_FILE = Path("sluice.yaml")
 STDERR = 2
@@ -79,7 +79,9 @@ def _override(settings: Settings, wanted: Wanted) -> Settings:
 
 
 def _log(settings: Settings, part: str) -> Log:
-    return Log(STDERR, part, settings.log.level, settings.log.format, SystemClock())
+    log = Log(STDERR, part, settings.log.level, settings.log.format, SystemClock())
+    bridge_stdlib(log)
+    return log
 
 
 def _serve(settings: Settings, registry: Registry, log: Log) -> None:

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from extproc.envoygen.render import render
 from extproc.envoygen.static import static
 from extproc.supervisor.cores import cores
 from tests.bench.measure import Load, cpu_seconds, hold_open, resident, wrk
+from tests.ports import free_port
 
 KEY = "bench-key-0123456789abcdef"
 MODEL = "gpt-4o-mini"
@@ -78,12 +78,6 @@ CASES = [
     Case("1 KB stream", 1 << 10, stream=True),
     Case("10 KB stream", 10 << 10, stream=True),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -39,9 +39,9 @@ from extproc.wire.grpc_server import GrpcServer
 from extproc.wire.processor import Conversation, message_limit
 from extproc.wire.translate import Unexpected
 from tests import kit
-from tests.e2e.harness import free_port
 from tests.e2e.processes import eventually
 from tests.e2e.threads import in_a_thread
+from tests.ports import free_port
 
 
 class Worker(Protocol):

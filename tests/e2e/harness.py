@@ -24,6 +24,7 @@ import openai
 
 from extproc.mock import MockProvider
 from tests.e2e.processes import children, command_line, descendants, eventually, kill
+from tests.ports import free_port
 
 SLUICE = Path(sys.executable).with_name("sluice")
 START_TIMEOUT = 40.0
@@ -41,12 +42,6 @@ KEYS: Sequence[Mapping[str, object]] = (
     {"name": "bob", "key": "${BOB_KEY}", "models": ["gpt-4o-mini", "fast"]},
 )
 Line = Mapping[str, Any]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def closed_port() -> int:

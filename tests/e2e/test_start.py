@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from extproc.mock import MockProvider
-from tests.e2e.harness import SLUICE, Gateway, free_port
+from tests.e2e.harness import SLUICE, Gateway
+from tests.ports import free_port
 
 SERVICE_CONFIG = Path(__file__).with_name("service_config.yaml")
 

@@ -19,7 +19,8 @@ from extproc.envoygen.nodes import FILTER, ROUTES, Node, typed
 from extproc.envoygen.render import KINDS, EnvoyFiles
 from extproc.envoygen.write import write
 from tests.envoygen.cases import CERTS, minimal, rendered
-from tests.envoygen.kit_envoy import free_port, running, short_layout
+from tests.envoygen.kit_envoy import running, short_layout
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
