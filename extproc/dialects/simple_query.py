@@ -16,11 +16,12 @@ from extproc.codec import jsontext, sse
 from extproc.dialects import _reading as read
 from extproc.dialects._options import read_options
 from extproc.model.call import Target
-from extproc.model.chat import Chat, Json, Message, Options, Request, Role, Sampling, Text
+from extproc.model.chat import Chat, Json, Message, Options, Role, Sampling, Text
 from extproc.model.dialect import (
     Dialect,
     Endpoint,
     ModelCard,
+    RateLimit,
     Rendered,
     ReplyContext,
     ReplyDecoder,
@@ -29,6 +30,7 @@ from extproc.model.dialect import (
     RequestHead,
     WireReply,
 )
+from extproc.model.embed import Request
 from extproc.model.errors import GatewayError, InvalidRequest, Unsupported
 from extproc.model.reply import Event, Failed, Finished, TextDelta, Usage, Used
 
@@ -114,6 +116,14 @@ class SimpleQuery:
             headers["allow"] = ", ".join(error.allow)
         body = jsontext.dumps({"error": error.message, "correlation_id": call_id})
         return WireReply(error.status, headers, body)
+
+    def read_limits(self, head: ReplyHead) -> tuple[RateLimit, ...]:
+        del head
+        return ()
+
+    def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
+        del limits
+        return {}
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

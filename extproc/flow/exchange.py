@@ -12,7 +12,6 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from enum import Enum
-from typing import assert_never
 
 from extproc.config.names import CALL_HEADER
 from extproc.flow import messages
@@ -25,8 +24,9 @@ from extproc.flow.reply import Returning
 from extproc.flow.router import Planned, plan
 from extproc.flow.snapshot import Claimed, Snapshot
 from extproc.model.call import Attempt, Call, Caller, Outcome
-from extproc.model.chat import Chat, ListModels
+from extproc.model.chat import ListModels
 from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
+from extproc.model.embed import Routed
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
 from extproc.model.ports import Clock, Signable
 from extproc.model.stage import Answer
@@ -176,10 +176,8 @@ class Exchange:
         match request:
             case ListModels():
                 return self._answer_models(claimed.dialect, record.caller, request)
-            case Chat():
-                return await self._on_chat(claimed.dialect, head, record.caller, request)
             case _:
-                assert_never(request)
+                return await self._on_routed(claimed.dialect, head, record.caller, request)
 
     def _answer_models(self, dialect: Dialect, caller: Caller, request: ListModels) -> Outgoing:
         cards = self._machine.snapshot.models_for(caller)
@@ -187,8 +185,8 @@ class Exchange:
         headers = {**reply.headers, **self._identity(dialect)}
         return self._answered(reply.status, Reply(reply.status, headers, reply.body))
 
-    async def _on_chat(
-        self, dialect: Dialect, head: RequestHead, caller: Caller, request: Chat
+    async def _on_routed(
+        self, dialect: Dialect, head: RequestHead, caller: Caller, request: Routed
     ) -> Outgoing:
         snapshot, record = self._machine.snapshot, self.record
         record.asked = request.model
@@ -196,14 +194,15 @@ class Exchange:
         call = await self._pipeline.on_request(Call(record.call_id, caller, request))
         if isinstance(call, Answer):
             return self._answer(dialect, request, call)
-        assert isinstance(call.request, Chat)
-        chosen = plan(snapshot, caller, call.request)
+        asked = call.request
+        assert not isinstance(asked, ListModels)
+        chosen = plan(snapshot, caller, asked)
         first = chosen.targets[0]
         record.target, record.model = first.target, chosen.name
         await self._pipeline.on_attempt(call, Attempt(1, first.target))
         record.attempts = 1
-        rendered = first.backend.dialect.render_request(call.request, first.target)
-        if rendered.dropped and call.request.options.strict:
+        rendered = first.backend.dialect.render_request(asked, first.target)
+        if rendered.dropped and asked.options.strict:
             raise Unsupported(
                 f"Provider {first.target.provider} cannot carry {', '.join(rendered.dropped)}, and"
                 " x-sluice-strict forbids to drop it.",
@@ -213,7 +212,7 @@ class Exchange:
             limit=snapshot.settings.limits.body,
             client=dialect,
             backend=first.backend,
-            request=call.request,
+            request=asked,
             rendered=rendered,
             context=self._context(first, request),
             pipeline=self._pipeline,
@@ -230,8 +229,11 @@ class Exchange:
         """The request as it goes out: everything of the client's that is not allowed stays here."""
         target, backend = to.target, to.backend
         path = target.base_path + rendered.path
-        signable = Signable("POST", target.authority, path, rendered.headers, rendered.body)
+        signable = Signable(
+            rendered.method, target.authority, path, rendered.headers, rendered.body
+        )
         changes = [
+            *(((":method", rendered.method),) if rendered.method != head.method else ()),
             (":path", path),
             ("content-length", str(len(rendered.body))),
             *backend.fixed,
@@ -265,7 +267,7 @@ class Exchange:
             ),
         )
 
-    def _context(self, planned: Planned, request: Chat) -> ReplyContext:
+    def _context(self, planned: Planned, request: Routed) -> ReplyContext:
         record = self.record
         return ReplyContext(
             call_id=record.call_id,
@@ -277,7 +279,7 @@ class Exchange:
             clock=self._machine.clock,
         )
 
-    def _answer(self, dialect: Dialect, request: Chat, answer: Answer) -> Outgoing:
+    def _answer(self, dialect: Dialect, request: Routed, answer: Answer) -> Outgoing:
         """A stage knew the answer: its events go out in the client's language, at once."""
         context = ReplyContext(
             call_id=self.record.call_id,

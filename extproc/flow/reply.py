@@ -22,7 +22,6 @@ from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
 from extproc.flow.snapshot import Backend
 from extproc.model.call import Outcome
-from extproc.model.chat import Chat
 from extproc.model.dialect import (
     Dialect,
     Rendered,
@@ -31,6 +30,7 @@ from extproc.model.dialect import (
     ReplyEncoder,
     ReplyHead,
 )
+from extproc.model.embed import Routed
 from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, UpstreamBad
 from extproc.model.ports import Clock
 from extproc.model.reply import Event, Failed, Finished, Started, Used
@@ -74,7 +74,7 @@ class Returning:
         limit: int,
         client: Dialect,
         backend: Backend,
-        request: Chat,
+        request: Routed,
         rendered: Rendered,
         context: ReplyContext,
         pipeline: Pipeline,
@@ -84,7 +84,7 @@ class Returning:
         self._limit = limit
         self._client = client
         self._backend = backend
-        self._request: Chat | None = request
+        self._request: Routed | None = request
         self._rendered: Rendered | None = rendered
         self._dropped = ",".join(rendered.dropped)
         name = client.request_id_header
@@ -136,7 +136,7 @@ class Returning:
             return self._begin_stream(message.headers, self._request)
         return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
 
-    def _begin_stream(self, headers: Mapping[str, str], request: Chat) -> Continue:
+    def _begin_stream(self, headers: Mapping[str, str], request: Routed) -> Continue:
         self._encoder = self._client.encoder(request, self._context)
         # A stream may live for long: what was asked is not needed any more.
         self._request = self._rendered = self._reply_head = None

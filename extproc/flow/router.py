@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from extproc.flow.snapshot import Backend, Snapshot
 from extproc.model.call import Caller, Target
-from extproc.model.chat import Chat
+from extproc.model.embed import Routed
 from extproc.model.errors import InvalidRequest, NotFound, Overloaded, PermissionDenied
 
 AUTO = "auto"
@@ -31,7 +31,7 @@ class Plan:
     targets: tuple[Planned, ...]
 
 
-def plan(snapshot: Snapshot, caller: Caller, request: Chat) -> Plan:
+def plan(snapshot: Snapshot, caller: Caller, request: Routed) -> Plan:
     """The targets to try, in order. Today: exactly one."""
     named = request.model if request.model != AUTO else ""
     if request.provider and request.provider != AUTO:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from extproc.model.chat import Request
+from extproc.model.embed import Request
 from extproc.model.reply import Usage
 
 CallId = NewType("CallId", str)
@@ -40,12 +40,43 @@ class Caller:
 LOCAL = Caller("local", Role.ADMIN)
 
 
+class OnLossy(StrEnum):
+    """What becomes of a feature whose loss is neither harmless nor fatal."""
+
+    DROP = "drop"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can do, from the configuration and the catalogue. None: not known.
+
+    `adaptive_thinking` and `system_in_messages` are of newer Claude models;
+    `max_output` and `context` are in tokens.
+    """
+
+    tools: bool | None = None
+    vision: bool | None = None
+    json_schema: bool | None = None
+    reasoning: bool | None = None
+    adaptive_thinking: bool | None = None
+    system_in_messages: bool | None = None
+    max_output: int | None = None
+    context: int | None = None
+
+
+ANY = Capabilities()
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One backend that can answer: a provider and the model's name over there.
 
     `cluster` is Envoy's name for the provider's hosts; `base_path` is the path
     of the provider's endpoint (`/v1`, or empty), `authority` its host and port.
+    `variant` names a variant of the dialect that differs by path, headers or a
+    few fields (`azure`, `vertex`, `bedrock`), and `details` what it needs to know
+    (`api_version`, `project`, `region`).
     """
 
     provider: str
@@ -55,6 +86,14 @@ class Target:
     authority: str = ""
     base_path: str = ""
     timeout: float = 0.0
+    variant: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+    capabilities: Capabilities = ANY
+    on_lossy: OnLossy = OnLossy.DROP
+
+    def detail(self, name: str) -> str:
+        """A detail of the variant, or the empty string."""
+        return next((value for key, value in self.details if key == name), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,11 +90,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """A model's reasoning. `signature` and `redacted` are opaque and bound to who made them."""
+    """A model's reasoning. `signature` and `redacted` are opaque and bound to who made them.
+
+    `origin` is the dialect of the provider that made them: to any other they are noise.
+    """
 
     text: str = ""
     signature: str | None = None
     redacted: str | None = None
+    origin: str = ""
     extra: Extra = NOTHING
 
 
@@ -237,6 +241,9 @@ class Options:
     why: str | None = None
 
 
+NO_OPTIONS = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """One turn asked of a model.
@@ -262,7 +269,7 @@ class Chat:
     metadata: Mapping[str, str] | None = None
     service_tier: str | None = None
     include_usage: bool = True
-    options: Options = Options()
+    options: Options = NO_OPTIONS
     extra: Extra = NOTHING
     raw: bytes = field(default=b"", repr=False, compare=False)
 
@@ -273,7 +280,3 @@ class ListModels:
 
     dialect: str
     model: str | None = None
-
-
-Request: TypeAlias = Chat | ListModels
-"""Embed, Rerank, Count and Opaque join here as their dialects come."""

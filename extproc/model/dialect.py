@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from extproc.model.call import CallId, Target
-from extproc.model.chat import Json, Request
+from extproc.model.chat import Json
+from extproc.model.embed import Request
 from extproc.model.errors import GatewayError
 from extproc.model.ports import Clock
 from extproc.model.reply import Event
@@ -25,12 +26,15 @@ Headers = Mapping[str, str]
 class Endpoint:
     """A path that a dialect answers. `operation` is the dialect's own word for what it does.
 
-    `path` is exact, or ends in `*` and is a prefix.
+    `path` is exact, or ends in `*` and is a prefix. With `header` it answers only
+    clients that send that header, and before those who do not ask for one: two
+    languages may have the same path.
     """
 
     method: str
     path: str
     operation: str
+    header: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class Rendered:
     language could not carry. `withhold_usage` tells the decoder that we, not
     the client, asked for usage in the stream. `headers` are the dialect's own
     (content type, version); credentials are added later by `credentials/`.
+    `renamed` gives the client's name for a tool whose name had to change, and
+    `answer_tool` is the tool that was forced to get structured output: what it is
+    called with is the answer's text.
     """
 
     path: str
@@ -74,6 +81,22 @@ class Rendered:
     dropped: tuple[str, ...] = ()
     stream: bool = False
     withhold_usage: bool = False
+    method: str = "POST"
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    answer_tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One limit that a provider tells of: `kind` is requests, tokens, input-tokens or output-tokens.
+
+    `reset` is in seconds from the reply.
+    """
+
+    kind: str
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +195,14 @@ class Dialect(Protocol):
 
     def render_error(self, error: GatewayError, call_id: str) -> WireReply: ...
 
+    def read_limits(self, head: ReplyHead) -> tuple[RateLimit, ...]:
+        """What a provider of this dialect tells of its limits. Asked only when the client speaks another."""
+        ...
+
+    def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
+        """The headers that tell a client of this dialect."""
+        ...
+
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply: ...
@@ -183,6 +214,7 @@ __all__ = [
     "Headers",
     "Json",
     "ModelCard",
+    "RateLimit",
     "Rendered",
     "ReplyContext",
     "ReplyDecoder",

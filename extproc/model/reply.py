@@ -2,6 +2,7 @@
 
     Started (PartStarted (TextDelta | ThinkingDelta | ToolDelta | MediaDelta | Note)* PartEnded)*
             ChoiceEnded* Used* Finished
+    Started Vector* | Ranked* | Counted | OpaqueChunk* Used? Finished
     ... Failed                        at any place, and then nothing more
 
 Parts of one choice carry their index within it, from 0, in order of
@@ -182,6 +183,38 @@ class Failed:
     error: GatewayError
 
 
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One embedding: `values` as numbers, or `packed` as base64 of little-endian float32."""
+
+    index: int
+    values: tuple[float, ...] = ()
+    packed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One document's place in a ranking; best first. `index` is its place in the request."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The tokens of a prompt. `estimated`: not the provider's own count."""
+
+    tokens: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueChunk:
+    """Bytes of a reply that is not translated."""
+
+    data: bytes
+
+
 Event: TypeAlias = (
     Started
     | PartStarted
@@ -195,4 +228,8 @@ Event: TypeAlias = (
     | Used
     | Finished
     | Failed
+    | Vector
+    | Ranked
+    | Counted
+    | OpaqueChunk
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,10 @@ from extproc.dialects.openai_chat import DIALECT
 from extproc.model.call import CallId, Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
-from extproc.model.errors import GatewayError
-from extproc.model.reply import (
-    ChoiceEnded,
-    Event,
-    Failed,
-    PartKind,
-    PartStarted,
-    Started,
-    TextDelta,
-    ThinkingDelta,
-    ToolDelta,
-    Usage,
-    Used,
-)
+from extproc.model.reply import Event, Started
+from tests.dialects.reading import calls, cut, drain, endings, failure, text, thinking, usage
+
+__all__ = ["calls", "cut", "drain", "endings", "failure", "text", "thinking", "usage"]
 
 FIXTURES = Path(__file__).parent / "fixtures" / "openai_chat"
 SSE = {"content-type": "text/event-stream"}
@@ -72,69 +61,8 @@ def decoder(
     return DIALECT.decoder(ReplyHead(status, SSE if headers is None else headers), rendered)
 
 
-def drain(decoder: ReplyDecoder, pieces: Iterable[bytes]) -> tuple[list[Event], bytes]:
-    """All events and all bytes that may pass, taken after every piece."""
-    events: list[Event] = []
-    raw = b""
-    for piece in pieces:
-        events.extend(decoder.feed(piece))
-        raw += decoder.take()
-    events.extend(decoder.close())
-    return events, raw + decoder.take()
-
-
 def decode(body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> list[Event]:
     return drain(decoder(headers, status), [body])[0]
-
-
-def cut(body: bytes, points: Sequence[int]) -> list[bytes]:
-    edges = [0, *sorted(points), len(body)]
-    return [body[a:b] for a, b in itertools.pairwise(edges)]
-
-
-def failure(events: Sequence[Event]) -> GatewayError:
-    last = events[-1]
-    assert isinstance(last, Failed), last
-    assert not any(isinstance(event, Failed) for event in events[:-1])
-    return last.error
-
-
-def text(events: Sequence[Event], choice: int = 0) -> str:
-    kinds = {(e.choice, e.part): e.kind for e in events if isinstance(e, PartStarted)}
-    deltas = (e for e in events if isinstance(e, TextDelta) and e.choice == choice)
-    return "".join(e.text for e in deltas if kinds[choice, e.part] is PartKind.TEXT)
-
-
-def thinking(events: Sequence[Event], choice: int = 0) -> str:
-    return "".join(
-        event.text
-        for event in events
-        if isinstance(event, ThinkingDelta) and event.choice == choice
-    )
-
-
-def calls(events: Sequence[Event], choice: int = 0) -> list[tuple[str, str, str]]:
-    """Id, name and arguments of each tool call."""
-    found: dict[int, tuple[str, str, str]] = {}
-    for event in events:
-        match event:
-            case PartStarted(PartKind.TOOL, part) if event.choice == choice:
-                found[part] = (event.id, event.name, "")
-            case ToolDelta(arguments, part) if event.choice == choice:
-                call_id, name, before = found[part]
-                found[part] = (call_id, name, before + arguments)
-            case _:
-                pass
-    return list(found.values())
-
-
-def endings(events: Sequence[Event]) -> dict[int, ChoiceEnded]:
-    return {event.choice: event for event in events if isinstance(event, ChoiceEnded)}
-
-
-def usage(events: Sequence[Event]) -> Usage | None:
-    found = [event.usage for event in events if isinstance(event, Used)]
-    return found[-1] if found else None
 
 
 def context_for(events: Sequence[Event]) -> ReplyContext:

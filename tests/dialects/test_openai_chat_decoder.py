@@ -13,19 +13,23 @@ from hypothesis import strategies as st
 from extproc.model.errors import Kind, Origin, UpstreamBad
 from extproc.model.reply import (
     ChoiceEnded,
+    Counted,
     Event,
     Failed,
     Finished,
     MediaDelta,
     Note,
     NoteKind,
+    OpaqueChunk,
     PartEnded,
     PartKind,
     PartStarted,
+    Ranked,
     Reason,
     Started,
     TextDelta,
     Used,
+    Vector,
 )
 
 from . import kit_chat as kit
@@ -80,6 +84,8 @@ def test_events_are_well_formed(name: str) -> None:
                 closed.add((event.choice, event.part))
             case Started() | ChoiceEnded() | Used() | Finished() | Failed():
                 assert isinstance(event, Started) or opened == closed
+            case Vector() | Ranked() | Counted() | OpaqueChunk():
+                raise AssertionError(event)
             case _:
                 assert (event.choice, event.part) in opened - closed
     assert opened == closed

@@ -10,11 +10,12 @@ Source: OpenAI's API reference (Chat, Models, Streaming, Errors).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import unquote
 
 from extproc.codec import jsontext
+from extproc.dialects._limits import read_spans, write_spans
 from extproc.dialects._options import read_options
 from extproc.dialects.openai_chat.decoder import chat_decoder
 from extproc.dialects.openai_chat.encoder import chat_encoder
@@ -23,11 +24,12 @@ from extproc.dialects.openai_chat.render import render_chat
 from extproc.dialects.openai_chat.request import parse_chat
 from extproc.dialects.openai_chat.words import NAME
 from extproc.model.call import Target
-from extproc.model.chat import Chat, Json, ListModels, Request
+from extproc.model.chat import Chat, Json, ListModels
 from extproc.model.dialect import (
     Dialect,
     Endpoint,
     ModelCard,
+    RateLimit,
     Rendered,
     ReplyContext,
     ReplyDecoder,
@@ -36,6 +38,7 @@ from extproc.model.dialect import (
     RequestHead,
     WireReply,
 )
+from extproc.model.embed import Request
 from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
 
 _CHAT = "chat"
@@ -92,8 +95,8 @@ class OpenAIChat:
         match request:
             case Chat():
                 return render_chat(request, target.model)
-            case ListModels():
-                raise Unsupported("a model list is answered by the gateway, not by a provider")
+            case _:
+                raise Unsupported("this dialect cannot ask a provider for that yet")
 
     def decoder(self, head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
         return chat_decoder(head, rendered)
@@ -102,11 +105,17 @@ class OpenAIChat:
         match request:
             case Chat():
                 return chat_encoder(request, context)
-            case ListModels():
-                raise Unsupported("a model list has no events")
+            case _:
+                raise Unsupported("this dialect cannot say that yet")
 
     def render_error(self, error: GatewayError, call_id: str) -> WireReply:
         return render_error(error, call_id)
+
+    def read_limits(self, head: ReplyHead) -> tuple[RateLimit, ...]:
+        return read_spans(head.headers)
+
+    def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
+        return write_spans(limits)
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

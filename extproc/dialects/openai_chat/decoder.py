@@ -9,144 +9,34 @@ are not among the bytes that pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import orjson
 
 from extproc.codec import jsontext
 from extproc.codec.sse import MAX_EVENT, SseSplitter
+from extproc.dialects import _decoding as decoding
+from extproc.dialects._decoding import TooMuch, bad
 from extproc.dialects.openai_chat.errors import provider_error, stream_error
-from extproc.dialects.openai_chat.parts import TooMuch
 from extproc.dialects.openai_chat.reader import Reader, keep_extras
 from extproc.dialects.openai_chat.words import read_usage
 from extproc.model.chat import Json
 from extproc.model.dialect import Rendered, ReplyDecoder, ReplyHead
-from extproc.model.errors import GatewayError, Origin, UpstreamBad
+from extproc.model.errors import GatewayError
 from extproc.model.reply import Event, Failed, Usage, Used
-
-MAX_WHOLE = 64 * 1024 * 1024
-_MAX_ERROR = 256 * 1024
-_SPACE = b" \t\r\n\xef\xbb\xbf"
 
 
 def chat_decoder(head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
     """The decoder for this reply. Its head decides about errors and compression, its first byte the rest."""
-    encoding = head.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        return _Refusing(_bad("the provider compressed its reply, which was not asked for"))
-    if head.status >= 400:
-        return _Whole(head, _MAX_ERROR)
-    if not 200 <= head.status < 300:
-        return _Refusing(_bad(f"the provider answered with status {head.status}"))
-    return _Sniffing(head, rendered)
-
-
-def _bad(message: str) -> GatewayError:
-    return UpstreamBad(message, origin=Origin.PROVIDER)
-
-
-class _Refusing:
-    """Takes anything, and fails at once."""
-
-    def __init__(self, error: GatewayError) -> None:
-        self._error: GatewayError | None = error
-
-    def feed(self, data: bytes) -> Sequence[Event]:
-        del data
-        return self.close()
-
-    def close(self) -> Sequence[Event]:
-        error, self._error = self._error, None
-        return () if error is None else (Failed(error),)
-
-    def take(self) -> bytes:
-        return b""
-
-
-class _Feed(Protocol):
-    def __call__(self, data: bytes) -> Sequence[Event]: ...
-
-
-class _Sniffing:
-    """Waits for the first byte that is not space, and then hands over for good.
-
-    Its methods are attributes, so that nothing stands between a stream and its decoder.
-    """
-
-    def __init__(self, head: ReplyHead, rendered: Rendered) -> None:
-        self._head = head
-        self._rendered = rendered
-        self._held = b""
-        empty = _Refusing(_bad("the provider's reply is empty"))
-        self.feed: _Feed = self._sniff
-        self.close: Callable[[], Sequence[Event]] = empty.close
-        self.take: Callable[[], bytes] = empty.take
-
-    def _sniff(self, data: bytes) -> Sequence[Event]:
-        if self._held:
-            data = self._held + data
-        start = data.lstrip(_SPACE)[:1]
-        if not start and len(data) < _MAX_ERROR:
-            self._held = data
-            return ()
-        self._held = b""
-        decoder = self._choose(start)
-        self._hand_over(decoder)
-        return decoder.feed(data)
-
-    def _choose(self, start: bytes) -> ReplyDecoder:
-        streamed = self._head.content_type == "text/event-stream"
-        if start in b"{[<" or not (streamed or start in b"d:eir"):
-            return _Whole(self._head, MAX_WHOLE)
-        return StreamDecoder(self._rendered.withhold_usage)
-
-    def _hand_over(self, decoder: ReplyDecoder) -> None:
-        self.feed = decoder.feed
-        self.close = decoder.close
-        self.take = decoder.take
-
-
-class _Whole:
-    """A whole JSON body, good or bad: nothing is decoded, and nothing passes, until it is complete."""
-
-    def __init__(self, head: ReplyHead, limit: int) -> None:
-        self._head = head
-        self._limit = limit
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._passed = b""
-        self._done = False
-
-    def feed(self, data: bytes) -> Sequence[Event]:
-        if self._done or not data:
-            return ()
-        self._size += len(data)
-        if self._size > self._limit:
-            self._done = True
-            self._pieces.clear()
-            if self._head.status >= 400:
-                return (Failed(provider_error(self._head.status, self._head.headers, b"")),)
-            return (Failed(_bad("the provider's reply is too large")),)
-        self._pieces.append(data)
-        return ()
-
-    def close(self) -> Sequence[Event]:
-        if self._done:
-            return ()
-        self._done = True
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        if self._head.status >= 400:
-            return (Failed(provider_error(self._head.status, self._head.headers, body)),)
-        events = decode_whole(body.removeprefix(b"\xef\xbb\xbf"))
-        if not isinstance(events[-1], Failed):
-            self._passed = body
-        return events
-
-    def take(self) -> bytes:
-        passed, self._passed = self._passed, b""
-        return passed
+    return decoding.decoder(
+        head,
+        decoding.Language(
+            error=provider_error,
+            whole=decode_whole,
+            stream=lambda: StreamDecoder(rendered.withhold_usage),
+            streams=decoding.sse_streams,
+        ),
+    )
 
 
 def decode_whole(body: bytes) -> Sequence[Event]:
@@ -157,14 +47,14 @@ def decode_whole(body: bytes) -> Sequence[Event]:
         try:
             value = jsontext.loads(body)
         except jsontext.BadJson:
-            return (Failed(_bad("the provider's reply is not the JSON that was expected")),)
+            return (Failed(bad("the provider's reply is not the JSON that was expected")),)
     if not isinstance(value, dict):
-        return (Failed(_bad("the provider's reply is not a JSON object")),)
+        return (Failed(bad("the provider's reply is not a JSON object")),)
     choices = value.get("choices")
     if value.get("error") or not isinstance(choices, list):
         if value.get("error") or value.get("object") == "error":
             return (Failed(stream_error(value)),)
-        return (Failed(_bad("the provider's reply has no choices")),)
+        return (Failed(bad("the provider's reply has no choices")),)
     reader = Reader()
     usage = value.get("usage")
     try:
@@ -176,7 +66,7 @@ def decode_whole(body: bytes) -> Sequence[Event]:
                 keep_extras(reader.choice(item, delta, position), item)
         reader.parts.end(read_usage(usage) if isinstance(usage, dict) else None)
     except TooMuch:
-        return (Failed(_bad("the provider's reply has too many parts")),)
+        return (Failed(bad("the provider's reply has too many parts")),)
     return reader.parts.take()
 
 
@@ -248,7 +138,7 @@ class StreamDecoder:
             passed += 1
             frames[passed - 1] = frame
         if self._sse.too_long and not self._over:
-            self._fail(_bad("the provider sent an event that is too large"))
+            self._fail(bad("the provider sent an event that is too large"))
         if self._done and self._sse.pending:
             # What follows the terminal is nobody's event: it passes as it is.
             frames[passed:] = self._sse.close()
@@ -272,7 +162,7 @@ class StreamDecoder:
             if self._may_end():
                 self._finish()
             else:
-                self._fail(_bad("the provider's stream ended early"))
+                self._fail(bad("the provider's stream ended early"))
         return self._reader.parts.take()
 
     def take(self) -> bytes:
@@ -291,14 +181,14 @@ class StreamDecoder:
             if self._reader.parts.choices:
                 self._finish()
             else:
-                self._fail(_bad("the provider's stream ended early"))
+                self._fail(bad("the provider's stream ended early"))
             return False
         try:
             chunk: Json = orjson.loads(data)
         except orjson.JSONDecodeError:
             chunk = _hard(data)
         if not isinstance(chunk, dict):
-            self._fail(_bad("the provider's stream has an event that is not a JSON object"))
+            self._fail(bad("the provider's stream has an event that is not a JSON object"))
             return False
         return self._chunk_within_limits(chunk)
 
@@ -306,7 +196,7 @@ class StreamDecoder:
         try:
             return self._chunk(chunk)
         except TooMuch:
-            self._fail(_bad("the provider's stream has too many parts"))
+            self._fail(bad("the provider's stream has too many parts"))
             return False
 
     def _chunk(self, chunk: dict[str, Json]) -> bool:
@@ -339,7 +229,7 @@ class StreamDecoder:
         try:
             self._reader.parts.end(self._usage)
         except TooMuch:
-            self._fail(_bad("the provider's stream has too many parts"))
+            self._fail(bad("the provider's stream has too many parts"))
 
     def _fail(self, error: GatewayError) -> None:
         self._over = True

@@ -18,21 +18,25 @@ from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext, ReplyEncoder
 from extproc.model.reply import (
     ChoiceEnded,
+    Counted,
     Event,
     Failed,
     Finished,
     MediaDelta,
     Note,
     NoteKind,
+    OpaqueChunk,
     PartEnded,
     PartKind,
     PartStarted,
+    Ranked,
     Started,
     TextDelta,
     ThinkingDelta,
     ToolDelta,
     Usage,
     Used,
+    Vector,
 )
 
 _DONE = b"data: [DONE]\n\n"
@@ -88,7 +92,7 @@ class StreamEncoder:
                 return self._note(event)
             case Started():
                 return self._started(event)
-            case PartEnded():
+            case PartEnded() | Vector() | Ranked() | Counted() | OpaqueChunk():
                 return b""
             case ChoiceEnded():
                 return self._choice_ended(event)
@@ -266,7 +270,7 @@ class WholeEncoder:
                 return self._body()
             case Failed():
                 return envelope(event.error, self._context.call_id)
-            case Note() | MediaDelta() | PartEnded():
+            case _:
                 pass
         return b""
 

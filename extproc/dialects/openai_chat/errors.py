@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 import orjson
 
 from extproc.codec import jsontext
+from extproc.dialects._errors import MAX_MESSAGE, class_of, refused_us, retry_after_of, unreadable
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
 from extproc.model.errors import (
@@ -22,18 +22,10 @@ from extproc.model.errors import (
     ContentBlocked,
     ContextTooLong,
     GatewayError,
-    InvalidRequest,
     Kind,
-    NotFound,
     Origin,
-    Overloaded,
-    RateLimited,
-    Timeout,
-    TooLarge,
-    UpstreamBad,
 )
 
-_MAX_MESSAGE = 4096
 _SPENT = frozenset(
     {
         "insufficient_quota",
@@ -53,12 +45,12 @@ _BAD_KEY = re.compile(r"(incorrect|invalid|wrong|missing) .{0,12}api[ _-]?key", 
 def provider_error(status: int, headers: Headers, body: bytes) -> GatewayError:
     """The error in a reply with `status` >= 400. The status is kept, but for 401 and 403."""
     if status in (401, 403):
-        return _refused_us(status)
-    retry_after = _retry_after(headers)
+        return refused_us(status)
+    retry_after = retry_after_of(headers)
     try:
         value: Json = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _unreadable(status, retry_after)
+        return unreadable(status, retry_after)
     return _classify(status, _error_object(value), retry_after)
 
 
@@ -67,7 +59,7 @@ def stream_error(value: Mapping[str, Json]) -> GatewayError:
     error = _error_object(dict(value))
     for member in (error.get("status_code"), error.get("status"), error.get("code")):
         if isinstance(member, int) and 400 <= member <= 599:
-            return _refused_us(member) if member in (401, 403) else _classify(member, error, None)
+            return refused_us(member) if member in (401, 403) else _classify(member, error, None)
     words = {_word(error.get("type")), _word(error.get("code"))}
     for status, names in _STREAM_WORDS:
         if words & names:
@@ -97,44 +89,15 @@ def _error_object(value: Json) -> Mapping[str, Json]:
     return value
 
 
-def _refused_us(status: int) -> GatewayError:
-    message = (
-        f"the provider refused the gateway's own credential (status {status}); "
-        "whoever runs the gateway must look at the provider's api_key"
-    )
-    return UpstreamBad(message, origin=Origin.PROVIDER, code="provider_credential_refused")
-
-
-def _unreadable(status: int, retry_after: float | None) -> GatewayError:
-    message = f"the provider answered {status} without an error that can be read"
-    make = _BY_STATUS.get(status, InvalidRequest if status < 500 else UpstreamBad)
-    if make is NotFound:
-        # A page and not an error: the endpoint is wrong, which is not the client's doing.
-        return UpstreamBad(message, origin=Origin.PROVIDER)
-    return make(message, origin=Origin.PROVIDER, retry_after=retry_after, status=status)
-
-
-_BY_STATUS: Mapping[int, type[GatewayError]] = {
-    402: BudgetSpent,
-    404: NotFound,
-    408: Timeout,
-    413: TooLarge,
-    429: RateLimited,
-    503: Overloaded,
-    504: Timeout,
-    529: Overloaded,
-}
-
-
 def _classify(status: int, error: Mapping[str, Json], retry_after: float | None) -> GatewayError:
     text = error.get("message")
     if not isinstance(text, str) or not text:
-        return _unreadable(status, retry_after)
+        return unreadable(status, retry_after)
     code = _word(error.get("code"))
     kind = _word(error.get("type"))
     if status == 400 and (code == "invalid_api_key" or _BAD_KEY.search(text)):
-        return _refused_us(status)
-    make = _BY_STATUS.get(status, InvalidRequest if status < 500 else UpstreamBad)
+        return refused_us(status)
+    make = class_of(status)
     if code in _SPENT or kind in _SPENT:
         make, code = BudgetSpent, code or kind
     elif code == "context_length_exceeded":
@@ -143,7 +106,7 @@ def _classify(status: int, error: Mapping[str, Json], retry_after: float | None)
         make = ContentBlocked
     param = error.get("param")
     return make(
-        text[:_MAX_MESSAGE],
+        text[:MAX_MESSAGE],
         param=param if isinstance(param, str) else None,
         code=code,
         origin=Origin.PROVIDER,
@@ -154,33 +117,6 @@ def _classify(status: int, error: Mapping[str, Json], retry_after: float | None)
 
 def _word(value: Json) -> str | None:
     return value[:128] if isinstance(value, str) and value else None
-
-
-def _retry_after(headers: Headers) -> float | None:
-    """Seconds. A date counts from the reply's own `date`, so no clock is needed."""
-    text = headers.get("retry-after-ms")
-    if text is not None and (seconds := _seconds(text)) is not None:
-        return seconds / 1000
-    text = headers.get("retry-after")
-    if text is None:
-        return None
-    seconds = _seconds(text)
-    if seconds is not None:
-        return seconds
-    try:
-        until = parsedate_to_datetime(text)
-        now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 1e9 else None
 
 
 # --- what we say ----------------------------------------------------------------------------

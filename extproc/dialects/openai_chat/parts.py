@@ -1,18 +1,12 @@
-"""The parts of an OpenAI Chat reply: flat deltas in, well-formed events out.
-
-The wire has no parts: text, reasoning and tool calls of several choices come
-side by side. `Parts` opens and closes parts as our grammar wants them, and
-holds what must not go out yet (a tool call whose name has not come, finish
-reasons until the end). `carries` says what of any reply this language can hold.
-"""
+"""What of any reply the OpenAI Chat language can hold, and how its flat deltas become parts."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
+from extproc.dialects._parts import Parts
 from extproc.dialects.openai_chat.words import FIELD, NAME, reason_of, word_of
-from extproc.model.chat import NOTHING, Extra, Json
+from extproc.model.chat import NOTHING, Extra
 from extproc.model.reply import (
     ChoiceEnded,
     Event,
@@ -21,7 +15,6 @@ from extproc.model.reply import (
     MediaDelta,
     Note,
     NoteKind,
-    PartEnded,
     PartKind,
     PartStarted,
     Reason,
@@ -33,244 +26,13 @@ from extproc.model.reply import (
     Used,
 )
 
-MAX_CHOICES = 128
-MAX_PARTS = 1024
-MAX_HELD = 16 * 1024 * 1024
-"""bytes of arguments that wait for the name of their tool"""
+
+def new_parts() -> Parts:
+    return Parts(NAME, _reason)
 
 
-class TooMuch(Exception):
-    """The provider sent more choices, parts or unnamed arguments than we hold."""
-
-
-class _Tool:
-    """A tool call of one choice. `part` is -1 until its name is known and it has started."""
-
-    __slots__ = ("extra", "held", "id", "name", "part")
-
-    def __init__(self, call_id: str) -> None:
-        self.id = call_id
-        self.name = ""
-        self.part = -1
-        self.held: list[str] = []
-        self.extra: dict[str, Json] = {}
-
-
-class Choice:
-    """What is open in one choice. `kind` None: nothing is; `last` is where notes go."""
-
-    __slots__ = (
-        "by_index",
-        "extra",
-        "field",
-        "index",
-        "kind",
-        "last",
-        "part",
-        "parts",
-        "raw",
-        "reason",
-        "tools",
-    )
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.parts = 0
-        self.kind: PartKind | None = None
-        self.part = 0
-        self.last = -1
-        self.field: Json = None
-        self.tools: list[_Tool] = []
-        self.by_index: dict[int, _Tool] = {}
-        self.raw: str | None = None
-        self.reason: Reason | None = None
-        self.extra: dict[str, Json] = {}
-
-
-class Parts:
-    """Assembles one reply. Every method appends its events to `out`."""
-
-    __slots__ = ("_held", "_reply_id", "choices", "out")
-
-    def __init__(self) -> None:
-        self.choices: dict[int, Choice] = {}
-        self.out: list[Event] = []
-        self._reply_id = ""
-        self._held = 0
-
-    def take(self) -> list[Event]:
-        out, self.out = self.out, []
-        return out
-
-    def started(self, event: Started) -> None:
-        self._reply_id = event.id
-        self.out.append(event)
-
-    def choice(self, index: int) -> Choice:
-        choice = self.choices.get(index)
-        if choice is None:
-            if len(self.choices) >= MAX_CHOICES or index < 0:
-                raise TooMuch
-            choice = self.choices[index] = Choice(index)
-        return choice
-
-    # --- text of any kind
-
-    def text(self, choice: Choice, text: str) -> None:
-        if choice.kind is not PartKind.TEXT:
-            self._open(choice, PartKind.TEXT)
-        self.out.append(TextDelta(text, choice.part, choice.index))
-
-    def refusal(self, choice: Choice, text: str) -> None:
-        if choice.kind is not PartKind.REFUSAL:
-            self._open(choice, PartKind.REFUSAL)
-        self.out.append(TextDelta(text, choice.part, choice.index))
-
-    def thinking(self, choice: Choice, text: str, field: str) -> None:
-        if choice.kind is not PartKind.THINKING or choice.field != field:
-            plain = field == "reasoning_content"
-            self._open(choice, PartKind.THINKING, NOTHING if plain else Extra(NAME, {FIELD: field}))
-            choice.field = field
-        self.out.append(ThinkingDelta(text, choice.part, choice.index))
-
-    def media(self, choice: Choice, data: str, media_type: str | None) -> None:
-        self.media_part(choice)
-        self.out.append(MediaDelta(data, media_type, choice.part, choice.index))
-
-    def media_part(self, choice: Choice) -> None:
-        if choice.kind is not PartKind.MEDIA:
-            self._open(choice, PartKind.MEDIA)
-
-    def note(self, choice: Choice, kind: NoteKind, value: Json) -> None:
-        """Belongs to the part that was touched last; with none yet, to one that holds nothing else."""
-        if choice.last < 0:
-            self._open(choice, PartKind.OPAQUE)
-        self.out.append(Note(kind, value, choice.last, choice.index, NAME))
-
-    def _open(self, choice: Choice, kind: PartKind, extra: Extra = NOTHING) -> None:
-        self._close(choice)
-        choice.kind = kind
-        choice.part = choice.last = self._next(choice)
-        self.out.append(PartStarted(kind, choice.part, choice.index, extra=extra))
-
-    def _close(self, choice: Choice) -> None:
-        if choice.kind is not None:
-            self.out.append(PartEnded(choice.part, choice.index))
-            choice.kind = None
-
-    def _next(self, choice: Choice) -> int:
-        if choice.parts >= MAX_PARTS:
-            raise TooMuch
-        choice.parts += 1
-        return choice.parts - 1
-
-    # --- tools
-
-    def tool(
-        self,
-        choice: Choice,
-        index: int | None,
-        call_id: str,
-        name: str,
-        arguments: str,
-        extra: dict[str, Json],
-    ) -> None:
-        """A piece of a tool call; `index`, `call_id`, `name`, `arguments` are empty where not said."""
-        tool = self._which(choice, index, call_id)
-        if tool.part < 0:
-            tool.extra = tool.extra or extra
-            tool.name = tool.name or name
-            tool.id = tool.id or call_id
-            if tool.name:
-                self._start(choice, tool)
-        if not arguments:
-            return
-        if tool.part < 0:
-            self._held += len(arguments)
-            if self._held > MAX_HELD:
-                raise TooMuch
-            tool.held.append(arguments)
-            return
-        choice.last = tool.part
-        self.out.append(ToolDelta(arguments, tool.part, choice.index))
-
-    def _which(self, choice: Choice, index: int | None, call_id: str) -> _Tool:
-        """A known id or index continues its call, nothing at all the last one; a new id is a new call."""
-        tools = choice.tools
-        known = choice.by_index.get(index) if index is not None else None
-        if call_id:
-            if known is not None and known.id in ("", call_id):
-                return known
-            for tool in reversed(tools):
-                if tool.id == call_id:
-                    _remember(choice, index, tool)
-                    return tool
-        elif known is not None:
-            return known
-        elif index is None and tools:
-            return tools[-1]
-        if len(tools) >= MAX_PARTS:
-            raise TooMuch
-        tool = _Tool(call_id)
-        tools.append(tool)
-        _remember(choice, index, tool)
-        return tool
-
-    def _start(self, choice: Choice, tool: _Tool) -> None:
-        self._close(choice)
-        tool.part = choice.last = self._next(choice)
-        if not tool.id:
-            tool.id = self._minted(choice, tool)
-        extra = Extra(NAME, tool.extra) if tool.extra else NOTHING
-        self.out.append(
-            PartStarted(PartKind.TOOL, tool.part, choice.index, tool.id, tool.name, extra)
-        )
-        for piece in tool.held:
-            self._held -= len(piece)
-            self.out.append(ToolDelta(piece, tool.part, choice.index))
-        tool.held.clear()
-
-    def _minted(self, choice: Choice, tool: _Tool) -> str:
-        seed = f"{self._reply_id}/{choice.index}/{tool.part}"
-        return "call_" + hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:24]
-
-    # --- the end
-
-    def end(self, usage: Usage | None) -> None:
-        """Closes all that is open, and says how each choice ended."""
-        choices = sorted(self.choices.values(), key=_index)
-        for choice in choices:
-            self._close(choice)
-            for tool in choice.tools:
-                if tool.part < 0:
-                    self._start(choice, tool)
-            for tool in sorted(choice.tools, key=_part):
-                self.out.append(PartEnded(tool.part, choice.index))
-        for choice in choices:
-            self.out.append(_ended(choice))
-        if usage is not None:
-            self.out.append(Used(usage))
-        self.out.append(Finished())
-
-
-def _remember(choice: Choice, index: int | None, tool: _Tool) -> None:
-    if index is not None:
-        if len(choice.by_index) >= MAX_PARTS:
-            raise TooMuch
-        choice.by_index[index] = tool
-
-
-def _index(choice: Choice) -> int:
-    return choice.index
-
-
-def _part(tool: _Tool) -> int:
-    return tool.part
-
-
-def _ended(choice: Choice) -> ChoiceEnded:
-    reason = reason_of(choice.raw or "stop", bool(choice.tools))
-    return ChoiceEnded(reason, choice.index, choice.raw, extra=Extra(NAME, choice.extra))
+def _reason(word: str | None, saw_tool: bool) -> Reason:
+    return reason_of(word or "stop", saw_tool)
 
 
 def tool_key(extra: Extra) -> str:
@@ -287,7 +49,7 @@ def carries(events: Sequence[Event]) -> list[Event]:
     stop sequence it was, the difference between a refusal and a filter. Parts
     of one kind that follow each other become one.
     """
-    parts = Parts()
+    parts = new_parts()
     open_parts: dict[tuple[int, int], PartStarted] = {}
     usage: Usage | None = None
     for event in events:
@@ -309,7 +71,7 @@ def carries(events: Sequence[Event]) -> list[Event]:
                 (parts.refusal if refusal else parts.text)(choice, event.text)
             case ThinkingDelta() if event.text:
                 field = thinking_field(open_parts[event.choice, event.part].extra)
-                parts.thinking(parts.choice(event.choice), event.text, field)
+                parts.thinking(parts.choice(event.choice), event.text, thinking_extra(field))
             case ToolDelta() if event.arguments:
                 index = -event.part - 1
                 parts.tool(parts.choice(event.choice), index, "", "", event.arguments, {})
@@ -340,6 +102,11 @@ NOTES = frozenset({NoteKind.LOGPROBS, NoteKind.EXTRA, NoteKind.CITATION})
 
 def is_audio(media_type: str | None) -> bool:
     return media_type is None or media_type.startswith("audio/")
+
+
+def thinking_extra(field: str) -> Extra:
+    """Remembers the member in which reasoning came, unless it is the usual one."""
+    return NOTHING if field == "reasoning_content" else Extra(NAME, {FIELD: field})
 
 
 def thinking_field(extra: Extra) -> str:

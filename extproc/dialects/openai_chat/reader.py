@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from extproc.codec import jsontext
-from extproc.dialects.openai_chat.parts import Choice, Parts
+from extproc.dialects._parts import Choice
+from extproc.dialects.openai_chat.parts import new_parts, thinking_extra
 from extproc.dialects.openai_chat.words import LEGACY, NAME
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.reply import NoteKind, PartKind, Started, TextDelta
@@ -22,7 +23,7 @@ class Reader:
     __slots__ = ("has_started", "parts")
 
     def __init__(self) -> None:
-        self.parts = Parts()
+        self.parts = new_parts()
         self.has_started = False
 
     def started(self, value: Mapping[str, Json]) -> None:
@@ -102,7 +103,7 @@ class Reader:
             value = delta.get(name)
             if isinstance(value, str) and value and value != said:
                 said = value
-                self.parts.thinking(choice, value, name)
+                self.parts.thinking(choice, value, thinking_extra(name))
 
     def _content_list(self, choice: Choice, items: list[Json]) -> None:
         for item in items:
@@ -114,7 +115,7 @@ class Reader:
             elif isinstance(item, dict) and kind == "thinking":
                 thought = _joined(item.get("thinking"))
                 if thought:
-                    self.parts.thinking(choice, thought, "reasoning_content")
+                    self.parts.thinking(choice, thought)
             else:
                 self.parts.note(choice, NoteKind.EXTRA, {"content": [item]})
 

@@ -1,0 +1,112 @@
+"""A conversation for languages in which user and assistant take turns.
+
+`turns` takes the canonical messages and gives the system texts apart and a list
+of turns in which no role follows itself, results of tools are the user's and
+stand first, and no turn is empty. System text in the middle is folded into the
+next user turn, or kept where the target has such a role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from extproc.dialects._loss import Losses
+from extproc.model.chat import Chat, Message, Part, Role, Text, ToolResult
+
+FOLDED = "role:system"
+
+
+class Speaker(StrEnum):
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+
+
+@dataclass(slots=True)
+class Turn:
+    """`parts` is never empty; of a user's turn, tool results come first."""
+
+    speaker: Speaker
+    parts: list[Part] = field(default_factory=list[Part])
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """`system` are the leading system texts, in order, with their cache marks."""
+
+    system: tuple[Text, ...]
+    turns: tuple[Turn, ...]
+
+
+def turns(chat: Chat, losses: Losses, *, system_within: bool = False) -> Turns:
+    """`system_within`: the target takes system turns in the middle.
+
+    Blank texts are dropped. The first turn may be the assistant's: a target
+    that cannot have that adds its own.
+    """
+    system: list[Text] = []
+    found: list[Turn] = []
+    folded: list[Part] = []
+    for message in chat.messages:
+        parts = [part for part in message.parts if not _is_blank(part)]
+        if message.role in (Role.SYSTEM, Role.DEVELOPER):
+            if not found and not folded:
+                system.extend(_texts(parts))
+            elif system_within:
+                _add(found, Speaker.SYSTEM, parts)
+            else:
+                losses.drop(FOLDED)
+                folded.extend(_marked(parts))
+        elif message.role is Role.ASSISTANT:
+            if folded:
+                _add(found, Speaker.USER, folded)
+                folded = []
+            _add(found, Speaker.ASSISTANT, parts)
+        else:
+            results, rest = _apart(message, parts)
+            _add(found, Speaker.USER, [*results, *folded, *rest])
+            folded = []
+    _add(found, Speaker.USER, folded)
+    for turn in found:
+        if turn.speaker is Speaker.USER:
+            turn.parts.sort(key=_results_first)
+    return Turns(tuple(system), tuple(found))
+
+
+def _add(found: list[Turn], speaker: Speaker, parts: Iterable[Part]) -> None:
+    """To the last turn if it is the same speaker's, else as a new one."""
+    parts = list(parts)
+    if not parts:
+        return
+    if found and found[-1].speaker is speaker:
+        found[-1].parts.extend(parts)
+    else:
+        found.append(Turn(speaker, parts))
+
+
+def _apart(message: Message, parts: list[Part]) -> tuple[list[Part], list[Part]]:
+    results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
+    if not results or message.role not in (Role.USER, Role.TOOL):
+        return [], parts
+    return results, [part for part in parts if not isinstance(part, ToolResult)]
+
+
+def _results_first(part: Part) -> bool:
+    return not isinstance(part, ToolResult)
+
+
+def _is_blank(part: Part) -> bool:
+    return isinstance(part, Text) and not part.text.strip()
+
+
+def _texts(parts: Iterable[Part]) -> list[Text]:
+    return [part for part in parts if isinstance(part, Text)]
+
+
+def _marked(parts: Iterable[Part]) -> list[Part]:
+    return [
+        Text(f"<system>\n{part.text}\n</system>", part.cache) if isinstance(part, Text) else part
+        for part in parts
+    ]
