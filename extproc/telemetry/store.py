@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from mmap import mmap
 from pathlib import Path
+from sys import byteorder
 from typing import Protocol
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
@@ -27,6 +29,9 @@ SPARE = 1 << 15
 """bytes at the end of a file that only a series of last resort may use"""
 _ENTRY_OVERHEAD = 4 + 8 + 16
 """bytes of an entry beside its key: length, padding, value and timestamp"""
+_DOUBLE = 8
+_VALUE_AND_TIME = 2
+"""doubles that end an entry"""
 _EMPTY = (8).to_bytes(8, "little")
 """the head of a file without entries: the number of bytes in use"""
 
@@ -55,45 +60,52 @@ class MemoryCell:
 
 
 class MappedCell:
-    """A number with a copy in a mapped file."""
+    """A number with a copy in a mapped file, at `place` among its doubles."""
 
-    __slots__ = ("_file", "_key", "value")
+    __slots__ = ("_doubles", "_place", "value")
 
-    def __init__(self, file: MmapedDict, key: str) -> None:
-        self._file = file
-        self._key = key
-        self.value: float = file.read_value(key)[0]
+    def __init__(self, doubles: memoryview[float], place: int) -> None:
+        self._doubles = doubles
+        self._place = place
+        self.value: float = doubles[place]
 
     def add(self, amount: float) -> None:
-        self.value = value = self.value + amount
-        self._file.write_value(self._key, value, 0.0)
+        self.value = self._doubles[self._place] = self.value + amount
 
     def set(self, value: float) -> None:
-        self.value = value
-        self._file.write_value(self._key, value, 0.0)
+        self.value = self._doubles[self._place] = value
 
 
 class _File:
+    """Entries are the library's; the numbers in them are written here, since it is done so often."""
+
     def __init__(self, path: Path, room: int) -> None:
         _reserve(path, room)
         self._room = room
         self._dict = MmapedDict(str(path))
-        self._cells: dict[str, MappedCell] = {}
-        self._used = sum(_size(key) for key, _, _ in self._dict.read_all_values())
-        self._known = {key for key, _, _ in self._dict.read_all_values()}
+        with path.open("r+b") as file:
+            self._map = mmap(file.fileno(), room)
+        self._doubles = memoryview(self._map).cast("d")
+        self._places = {
+            key: at // _DOUBLE for key, _, _, at in MmapedDict.read_all_values_from_file(str(path))
+        }
 
     def cell(self, key: str, last_resort: bool) -> MappedCell | None:
-        if key not in self._known:
+        place = self._places.get(key)
+        if place is None:
             room = self._room - 8 if last_resort else self._room - 8 - SPARE
-            if self._used + _size(key) > room:
+            if self._used() + _size(key) > room:
                 return None
-            self._used += _size(key)
-            self._known.add(key)
-        return MappedCell(self._dict, key)
+            self._dict.read_value(key)
+            place = self._places[key] = self._used() // _DOUBLE - _VALUE_AND_TIME
+        return MappedCell(self._doubles, place)
 
     def zero(self) -> None:
-        for key in self._known:
-            self._dict.write_value(key, 0.0, 0.0)
+        for place in self._places.values():
+            self._doubles[place] = 0.0
+
+    def _used(self) -> int:
+        return int.from_bytes(self._map[:4], byteorder)
 
 
 class Store:
@@ -112,7 +124,7 @@ class Store:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for kind, room in ROOM.items():
                 self._files[kind] = _File(directory / f"{kind}_{part}.db", room)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             self.problem = f"metrics are kept in memory only: {error}"
             self._files.clear()
         else:
