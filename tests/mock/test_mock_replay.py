@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from extproc.mock import Faults, MockProvider
 from extproc.mock.answer import Answer, Asked
 from extproc.mock.replay import BadTranscripts, Transcripts
+from tests import transcripts
 from tests.mock.raw import Reply, request, send
 
 FILE = Path(__file__).with_name("fixtures_replay.jsonl")
@@ -92,21 +91,15 @@ def test_a_bad_file_names_the_line(tmp_path: Path, line: str) -> None:
         Transcripts.load(file)
 
 
+@transcripts.needed
 def test_every_recorded_exchange_finds_its_reply() -> None:
-    folder = os.environ.get("SLUICE_TRANSCRIPTS")
-    files = sorted(Path(folder).glob("*.jsonl")) if folder else []
-    if not files:
-        pytest.skip("SLUICE_TRANSCRIPTS names no folder with transcripts")
-    for file in files:
-        transcripts = Transcripts.load(file)
+    for file in sorted(transcripts.FOLDER.glob("*.jsonl")):
+        recorded = Transcripts.load(file)
         for line in map(json.loads, file.read_text().splitlines()):
-            by_id = transcripts.find(Asked("POST", "/", b"", Faults(id=line["id"])))
+            by_id = recorded.find(Asked("POST", "/", b"", Faults(id=line["id"])))
             assert isinstance(by_id, Answer)
             sent = b"".join(by_id.events) if by_id.events is not None else by_id.body
-            binary = line.get("response_encoding") == "base64"
-            assert sent == (
-                base64.b64decode(line["response"]) if binary else line["response"].encode()
-            )
+            assert sent == transcripts.body_of(line)
             body = json.dumps(line["request"]).encode() if line["request"] is not None else b""
-            found = transcripts.find(Asked(line["method"], line["path"], body, Faults()))
+            found = recorded.find(Asked(line["method"], line["path"], body, Faults()))
             assert isinstance(found, Answer), (line["id"], found)

@@ -251,3 +251,6 @@ def _events(
     if counted and usage is not None:
         yield _event({**frame, "choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
+
+
+SPEAKER = OpenAIChat()
