@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from extproc import discover
 from extproc.child import Parent, SystemClock
+from extproc.credentials.fetching import kept_fresh
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
 from extproc.flow.record import Record
@@ -43,7 +45,13 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
     bridge_stdlib(log)
     if metrics.problem:
         log.warning("metrics are kept in memory only", reason=metrics.problem)
-    snapshot = compile_snapshot(settings, discover.registry(), os.urandom(_SECRET_BYTES))
+
+    def unsigned(provider: str, reason: str, pause: float) -> None:
+        retry = round(pause)
+        log.warning("credential not refreshed", provider=provider, reason=reason, retry_in=retry)
+
+    around = replace(discover.REAL, clock=clock, on_failure=unsigned)
+    snapshot = compile_snapshot(settings, discover.registry(around), os.urandom(_SECRET_BYTES))
     live = Live(settings.limits.in_flight_bytes, metrics.held_bytes)
     machine = Machine(snapshot, live, clock, log)
 
@@ -57,10 +65,11 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         return Conversation(machine, finish, call_id, peer)
 
     server = GrpcServer(socket, message_limit(settings.limits.body), converse)
-    await server.start()
-    parent.ready()
-    await parent.stopped()
-    await server.stop(settings.limits.drain_timeout)
+    async with kept_fresh(backend.credential for backend in snapshot.backends.values()):
+        await server.start()
+        parent.ready()
+        await parent.stopped()
+        await server.stop(settings.limits.drain_timeout)
     log.close()
     return 0
 

@@ -6,14 +6,15 @@ names of variables. Endpoints are the base URLs that the providers' own SDKs use
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from extproc.config.schema import SecurityLevel
 
 DIALECTS = frozenset(
     {
         "openai_chat",
+        "openai_completions",
         "openai_responses",
         "anthropic_messages",
         "bedrock_converse",
@@ -25,24 +26,48 @@ DIALECTS = frozenset(
 """wire languages that a provider may speak, built in already or not"""
 
 
+OPENAI = ("openai_chat", "openai_responses", "openai_completions")
+
+VARIANTS: Mapping[str, frozenset[str]] = {
+    "azure": frozenset(OPENAI),
+    "vertex": frozenset({"gemini_generate", "anthropic_messages"}),
+    "bedrock": frozenset({"bedrock_converse", "anthropic_messages"}),
+}
+"""variant -> the dialects that it is a variant of"""
+
+VERSIONED = frozenset({"anthropic_messages", "gemini_generate"})
+"""dialects whose API has versions; the variant azure has them too"""
+
+ANTHROPIC_VERSION = "2023-06-01"
+AWS_REGION = "us-east-1"
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """`key_variables`: the first that is set holds the key. `key_needed`: it is useless without.
 
-    `endpoint` None: there is no default, since it is each customer's own.
-    `models` are patterns of the names it serves when the configuration gives none.
+    `dialects`: the first is what it is spoken to in, the others it speaks too.
+    `endpoint` None: there is no default, since it is each customer's own; `{region}` in it stands
+    for the region. `variables` are those of other keys, `needs` those of them that it is useless
+    without. `models` are patterns of the names it serves when the configuration gives none.
+    `by_name_only`: its variables alone do not make it a provider.
     """
 
     name: str
-    dialect: str
+    dialects: tuple[str, ...]
     endpoint: str | None
     models: tuple[str, ...]
     key_variables: tuple[str, ...] = ()
     key_needed: bool = True
     endpoint_variable: str | None = None
     security_level: SecurityLevel = SecurityLevel.MEDIUM
+    variant: str = ""
+    variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    needs: tuple[str, ...] = ()
+    by_name_only: bool = False
 
 
+_CHAT = ("openai_chat",)
 _OPENAI = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*")
 _LOCAL = ("llama*", "qwen*", "gemma*", "phi*", "codellama*", "mistral*", "nomic-embed*")
 _AMAZON = ("anthropic.*", "amazon.*", "meta.*", "mistral.*", "cohere.*", "ai21.*", "us.*", "eu.*")
@@ -51,83 +76,101 @@ _HIGH = SecurityLevel.HIGH
 _KNOWN = (
     Known(
         "bedrock",
-        "bedrock_converse",
-        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        ("bedrock_converse", "anthropic_messages"),
+        "https://bedrock-runtime.{region}.amazonaws.com",
         (*_AMAZON, "apac.*", "global.*"),
         ("AWS_BEARER_TOKEN_BEDROCK",),
         key_needed=False,
         endpoint_variable="BEDROCK_ENDPOINT",
         security_level=_HIGH,
+        variant="bedrock",
+        variables={"region": ("AWS_REGION", "AWS_DEFAULT_REGION")},
     ),
     Known(
         "ollama",
-        "ollama_chat",
+        ("ollama_chat",),
         "http://127.0.0.1:11434",
         _LOCAL,
         key_needed=False,
         endpoint_variable="OLLAMA_ENDPOINT",
         security_level=_HIGH,
     ),
-    Known("openai", "openai_chat", "https://api.openai.com/v1", _OPENAI, ("OPENAI_API_KEY",)),
+    Known("openai", OPENAI, "https://api.openai.com/v1", _OPENAI, ("OPENAI_API_KEY",)),
     Known(
         "anthropic",
-        "anthropic_messages",
+        ("anthropic_messages",),
         "https://api.anthropic.com",
         ("claude-*",),
         ("ANTHROPIC_API_KEY",),
     ),
+    Known("grok", OPENAI[:2], "https://api.x.ai/v1", ("grok-*",), ("GROK_API_KEY", "XAI_API_KEY")),
     Known(
-        "grok", "openai_chat", "https://api.x.ai/v1", ("grok-*",), ("GROK_API_KEY", "XAI_API_KEY")
-    ),
-    Known(
-        "xai", "openai_chat", "https://api.x.ai/v1", ("grok-*",), ("XAI_API_KEY", "GROK_API_KEY")
+        "xai",
+        OPENAI[:2],
+        "https://api.x.ai/v1",
+        ("grok-*",),
+        ("XAI_API_KEY", "GROK_API_KEY"),
+        by_name_only=True,
     ),
     Known(
         "gemini",
-        "gemini_generate",
+        ("gemini_generate",),
         "https://generativelanguage.googleapis.com",
         ("gemini-*", "gemma-*"),
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     ),
     Known(
+        "vertex",
+        ("gemini_generate", "anthropic_messages"),
+        "https://{region}-aiplatform.googleapis.com",
+        ("gemini-*", "claude-*"),
+        key_needed=False,
+        variant="vertex",
+        variables={"project": ("GOOGLE_CLOUD_PROJECT",), "region": ("GOOGLE_CLOUD_LOCATION",)},
+        needs=("project", "region"),
+        by_name_only=True,
+    ),
+    Known(
         "azure",
-        "openai_chat",
+        OPENAI[:2],
         None,
         _OPENAI,
         ("AZURE_OPENAI_API_KEY",),
         endpoint_variable="AZURE_OPENAI_ENDPOINT",
+        variant="azure",
+        variables={"api_version": ("OPENAI_API_VERSION",)},
     ),
     Known(
         "mistral",
-        "openai_chat",
+        _CHAT,
         "https://api.mistral.ai/v1",
         ("mistral-*", "ministral-*", "codestral-*", "magistral-*", "devstral-*", "pixtral-*"),
         ("MISTRAL_API_KEY",),
     ),
     Known(
         "groq",
-        "openai_chat",
+        OPENAI[:2],
         "https://api.groq.com/openai/v1",
         ("llama-*", "groq/*"),
         ("GROQ_API_KEY",),
     ),
     Known(
         "deepseek",
-        "openai_chat",
+        _CHAT,
         "https://api.deepseek.com/v1",
         ("deepseek-*",),
         ("DEEPSEEK_API_KEY",),
     ),
     Known(
         "together",
-        "openai_chat",
+        ("openai_chat", "openai_completions"),
         "https://api.together.xyz/v1",
         ("meta-llama/*", "Qwen/*", "deepseek-ai/*", "mistralai/*", "google/*"),
         ("TOGETHER_API_KEY",),
     ),
     Known(
         "openrouter",
-        "openai_chat",
+        _CHAT,
         "https://openrouter.ai/api/v1",
         (
             "openai/*",
@@ -141,10 +184,12 @@ _KNOWN = (
         ),
         ("OPENROUTER_API_KEY",),
     ),
-    Known("cohere", "cohere_chat", "https://api.cohere.com", ("command-*",), ("COHERE_API_KEY",)),
+    Known(
+        "cohere", ("cohere_chat",), "https://api.cohere.com", ("command-*",), ("COHERE_API_KEY",)
+    ),
     Known(
         "vllm",
-        "openai_chat",
+        OPENAI,
         "http://127.0.0.1:8000/v1",
         ("*",),
         ("VLLM_API_KEY",),
@@ -154,7 +199,7 @@ _KNOWN = (
     ),
     Known(
         "llamacpp",
-        "openai_chat",
+        ("openai_chat", "openai_completions"),
         "http://127.0.0.1:8080/v1",
         ("*",),
         ("LLAMACPP_API_KEY",),
@@ -164,7 +209,7 @@ _KNOWN = (
     ),
     Known(
         "mock",
-        "openai_chat",
+        OPENAI,
         "http://127.0.0.1:9001/v1",
         ("*",),
         key_needed=False,
@@ -177,6 +222,22 @@ KNOWN = {known.name: known for known in _KNOWN}
 
 def find(name: str) -> Known | None:
     return KNOWN.get(name)
+
+
+def home(variant: str, region: str) -> str | None:
+    """The endpoint of a region, for a variant whose hosts have regions."""
+    match variant:
+        case "bedrock":
+            china = ".cn" if region.startswith("cn-") else ""
+            return f"https://bedrock-runtime.{region}.amazonaws.com{china}"
+        case "vertex" if region == "global":
+            return "https://aiplatform.googleapis.com"
+        case "vertex" if region in ("us", "eu"):
+            return f"https://aiplatform.{region}.rep.googleapis.com"
+        case "vertex":
+            return f"https://{region}-aiplatform.googleapis.com"
+        case _:
+            return None
 
 
 def matches(patterns: Iterable[str], model: str) -> bool:

@@ -19,6 +19,7 @@ from extproc.config.nodes import Kind, List, Map, Node, Scalar, plain_kind
 from extproc.config.schema import Secret
 from extproc.config.shapes import (
     Block,
+    Either,
     FileName,
     Leaf,
     ListOf,
@@ -50,6 +51,8 @@ class Checker:
                 return self._table(shape, node, path)
             case ListOf():
                 return self._list(shape, node, path)
+            case Either():
+                return self._either(shape, node, path)
             case SecretText():
                 return self._secret(shape, node, path)
             case _:
@@ -99,14 +102,19 @@ class Checker:
                 self._found.of(node, path, f"`{name}:` is missing, expected {known.shape.expected}")
         there = [name for name in shape.one_of if name in table.entries]
         if shape.one_of and len(there) != 1:
-            what = "both" if there else "neither"
-            names = " and ".join(f"`{name}:`" for name in shape.one_of)
+            two = len(shape.one_of) == 2
+            what = ("both" if two else "several") if there else ("neither" if two else "none")
+            *most, last = (f"`{name}:`" for name in shape.one_of)
+            names = f"{', '.join(most)} and {last}"
             self._found.of(node, path, f"found {what} of {names}, expected one of them")
 
     def _table(self, shape: Table, node: Node, path: KeyPath) -> object:
         table = self._map(shape, node, path)
         if table is None:
             return OMIT
+        if shape.at_most is not None and len(table.entries) > shape.at_most:
+            message = f"found {len(table.entries)} names, expected at most {shape.at_most}"
+            self._found.of(node, path, message)
         values: dict[str, object] = {}
         for key, entry in table.entries.items():
             if not re.fullmatch(shape.pattern, key):
@@ -126,6 +134,13 @@ class Checker:
             if value is not OMIT:
                 values.append(value)
         return values
+
+    def _either(self, shape: Either, node: Node, path: KeyPath) -> object:
+        if isinstance(node, Scalar) and node.kind is not Kind.NOTHING:
+            return self._leaf(shape.word, node, path)
+        if isinstance(node, List if isinstance(shape.more, ListOf) else Map):
+            return self.check(shape.more, node, path)
+        return self._wrong(node, path, shape.expected, quiet=True)
 
     def _fill(self, node: Scalar, path: KeyPath, *, soft: bool) -> Filled | None:
         """The text with its variables; None when an error or a lack is noted."""

@@ -1,6 +1,7 @@
 """What one key alone cannot tell: names that refer to others, and keys that need one another.
 
-Takes checked values, gives providers, keys and notes in `Findings`. Pure.
+Takes checked values, gives aliases, keys and notes in `Findings`. Providers are
+`providers.py`'s. Pure.
 """
 
 from __future__ import annotations
@@ -11,42 +12,22 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from extproc.config.catalogue import DIALECTS, KNOWN, Known, find, matches
-from extproc.config.errors import listed, nearest, quoted
+from extproc.config.errors import listed, nearest
 from extproc.config.findings import Findings
+from extproc.config.providers import ProviderDraft
 from extproc.config.schema import (
     Key,
     KeyRole,
     Limits,
     Log,
     Provider,
-    ProviderTls,
     Secret,
-    SecurityLevel,
     Server,
     TargetRef,
 )
 
-UNSET_ENDPOINT = "http://unset.invalid"
-"""endpoint of a provider whose own is missing; `.invalid` never resolves (RFC 6761)"""
-
 SHORT_KEY = 16
 """characters; a shorter key can be guessed"""
-
-
-class ProviderDraft(Struct, frozen=True, kw_only=True):
-    """A provider as the file gives it."""
-
-    dialect: str | None = None
-    endpoint: str | None = None
-    api_key: Secret | None = None
-    model: str | None = None
-    models: tuple[str, ...] = ()
-    timeout: float = 60.0
-    security_level: SecurityLevel | None = None
-    cost_per_token: float | None = None
-    tls: ProviderTls | None = None
-    proxy: str | None = None
 
 
 class TargetDraft(Struct, frozen=True, kw_only=True):
@@ -63,100 +44,6 @@ class KeyDraft(Struct, frozen=True, kw_only=True):
 
 
 Aliases: TypeAlias = Mapping[str, tuple[TargetDraft, ...]]
-
-
-def provider(
-    name: str, draft: ProviderDraft, found: Findings, dialects: frozenset[str] | None
-) -> Provider:
-    """The provider with what the catalogue knows of it. Errors are noted, not raised."""
-    known = find(name)
-    _introduce(name, draft, known, found)
-    dialect = draft.dialect or (known.dialect if known else "")
-    _dialect(name, draft, found, dialects)
-    default = known.endpoint if known else None
-    path = ("providers", name)
-    if (*path, "endpoint") in found.missing:
-        default = UNSET_ENDPOINT
-    endpoint = (draft.endpoint or default or UNSET_ENDPOINT).rstrip("/")
-    _egress(name, endpoint, found)
-    level = draft.security_level or (known.security_level if known else SecurityLevel.MEDIUM)
-    return Provider(
-        name=name,
-        dialect=dialect,
-        endpoint=endpoint,
-        api_key=draft.api_key,
-        model=draft.model,
-        models=_models(draft, known),
-        timeout=draft.timeout,
-        security_level=level,
-        cost_per_token=draft.cost_per_token,
-        tls=draft.tls,
-        proxy=draft.proxy,
-        unavailable=_unavailable(name, dialect, found, dialects),
-    )
-
-
-def _introduce(name: str, draft: ProviderDraft, known: Known | None, found: Findings) -> None:
-    """A provider that is not known by name must say what it is."""
-    path = ("providers", name)
-    if draft.endpoint is None and not found.has(*path, "endpoint") and known and not known.endpoint:
-        message = "`endpoint:` is missing, expected a URL: each customer has their own here"
-        found.of_key(path, message)
-    if known is not None:
-        return
-    lacks = [key for key in ("dialect", "endpoint") if not found.has(*path, key)]
-    if lacks:
-        needs = " and ".join(f"`{key}:`" for key in lacks)
-        message = (
-            f"{quoted(name)} is not a provider known by name, so it needs {needs}; "
-            f"known names are {listed(KNOWN)}"
-        )
-        found.of_key(path, message, nearest(name, KNOWN))
-
-
-def _dialect(
-    name: str, draft: ProviderDraft, found: Findings, dialects: frozenset[str] | None
-) -> None:
-    path = ("providers", name)
-    names = DIALECTS | (dialects or frozenset())
-    if draft.dialect is not None and draft.dialect not in names:
-        message = f"found the unknown dialect {found.shown((*path, 'dialect'))}, expected {listed(sorted(names))}"
-        found.at((*path, "dialect"), message, nearest(draft.dialect, names))
-
-
-def _egress(name: str, endpoint: str, found: Findings) -> None:
-    path = ("providers", name)
-    for key in ("proxy", "tls"):
-        if found.has(*path, key) and endpoint.startswith("http:") and endpoint != UNSET_ENDPOINT:
-            found.at(
-                (*path, key), f"found `{key}:` with an http endpoint, expected an https endpoint"
-            )
-    for one, other in (("cert", "key"), ("key", "cert")):
-        if found.has(*path, "tls", one) and not found.has(*path, "tls", other):
-            found.at((*path, "tls"), f"found `{one}:` alone, expected `{other}:` with it")
-
-
-def _models(draft: ProviderDraft, known: Known | None) -> tuple[str, ...]:
-    own = (draft.model,) if draft.model is not None else ()
-    if draft.models:
-        patterns = draft.models
-    else:
-        patterns = known.models if known else ()
-    return patterns + tuple(model for model in own if not matches(patterns, model))
-
-
-def _unavailable(
-    name: str, dialect: str, found: Findings, dialects: frozenset[str] | None
-) -> str | None:
-    path = ("providers", name)
-    reasons = [
-        f"{key}: {found.missing[(*path, key)]}"
-        for key in ("endpoint", "api_key")
-        if (*path, key) in found.missing
-    ]
-    if dialects is not None and dialect in DIALECTS and dialect not in dialects:
-        reasons.append(f"dialect {dialect} is not built in yet")
-    return "; ".join(reasons) or None
 
 
 def aliases(

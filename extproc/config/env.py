@@ -103,7 +103,7 @@ def _asked(env: Mapping[str, str]) -> list[str]:
 def _named(env: Mapping[str, str]) -> list[str]:
     """The providers that the environment has variables for."""
     asked = _asked(env)
-    names = [name for name in KNOWN if name != "xai" or name in asked]
+    names = [one.name for one in KNOWN.values() if not one.by_name_only or one.name in asked]
     return [name for name in names if _is_set_up(KNOWN[name], env)]
 
 
@@ -111,6 +111,8 @@ def _is_set_up(known: Known, env: Mapping[str, str]) -> bool:
     endpoint = known.endpoint_variable
     if endpoint is not None and env.get(endpoint, "").strip():
         return True
+    if known.needs:
+        return all(_set(known.variables[key], env) is not None for key in known.needs)
     return known.endpoint is not None and _set(known.key_variables, env) is not None
 
 
@@ -131,7 +133,7 @@ def _chosen(providers: Map, env: Mapping[str, str], found: Findings) -> Iterable
 
 
 def _complete(name: str, node: Node, env: Mapping[str, str]) -> Node:
-    """A known provider's block with the endpoint and key that it leaves out.
+    """A known provider's block with the endpoint, the key and what else it leaves out.
 
     A key that stands in the environment goes to the provider's own endpoint
     alone: never to one that the file names.
@@ -142,6 +144,11 @@ def _complete(name: str, node: Node, env: Mapping[str, str]) -> Node:
     if known is None or not isinstance(node, Map):
         return node
     entries = dict(node.entries)
+    for key, variables in known.variables.items():
+        name_of_it = _set(variables, env)
+        if key in entries or (name_of_it is None and key not in known.needs):
+            continue
+        entries[key] = _reference(name_of_it or variables[0])
     if "endpoint" not in node.entries and known.endpoint_variable is not None:
         variable = _set((known.endpoint_variable,), env)
         if variable is not None:
@@ -149,7 +156,16 @@ def _complete(name: str, node: Node, env: Mapping[str, str]) -> Node:
     variable = _set(known.key_variables, env)
     if variable is None and known.key_needed:
         variable = next(iter(known.key_variables), None)
-    if "api_key" not in entries and "endpoint" not in node.entries and variable is not None:
-        reference = Scalar(f"${{{variable}}}", Kind.TEXT, PLACE, variable)
-        entries["api_key"] = _entry(reference)
+    if not {"api_key", "endpoint"} & node.entries.keys() and _by_key(node) and variable is not None:
+        entries["api_key"] = _reference(variable)
     return Map(entries, node.place, node.variable)
+
+
+def _reference(variable: str) -> Entry:
+    return _entry(Scalar(f"${{{variable}}}", Kind.TEXT, PLACE, variable))
+
+
+def _by_key(provider: Map) -> bool:
+    """Whether nothing says that requests are signed without a key."""
+    entry = provider.entries.get("auth")
+    return entry is None or (isinstance(entry.value, Scalar) and entry.value.text == "api_key")

@@ -6,11 +6,9 @@ cannot tell (an alias of an unknown provider) is `crosscheck.py`'s.
 
 from __future__ import annotations
 
-import re
-from urllib.parse import urlsplit
-
 from extproc.config.catalogue import KNOWN
-from extproc.config.schema import KeyRole, LogFormat, LogLevel, SecurityLevel
+from extproc.config.provider_keys import PROVIDER
+from extproc.config.schema import KeyRole, LogFormat, LogLevel
 from extproc.config.shapes import (
     Block,
     Choice,
@@ -25,53 +23,15 @@ from extproc.config.shapes import (
     Table,
     Text,
 )
-
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-NAMES = "up to 64 letters, digits, `.`, `_` and `-`, the first a letter or a digit"
-KEY_HASH = r"blake2b\$[0-9A-Za-z]{8}\$[0-9a-f]{32}\$[0-9a-f]{64}"
-_HOST = r"[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?"
-_HOST_PORT = rf"({_HOST}|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}"
-
-
-def endpoint_problem(text: str) -> str | None:
-    """What keeps `text` from being a provider's base URL. Says what kind of thing was found only."""
-    try:
-        url = urlsplit(text)
-        port, host = url.port, url.hostname
-    except ValueError:
-        return "found a URL with a broken host or port"
-    if url.scheme not in ("http", "https") or not host:
-        return "found no http:// or https:// URL"
-    if not re.fullmatch(_HOST, host) and ":" not in host:
-        return "found a URL with a broken host or port"
-    if port == 0 or any(not "!" <= character <= "~" for character in text):
-        return "found port 0" if port == 0 else "found a URL with blanks or characters beyond ASCII"
-    extras = {
-        "user name or password": "@" in url.netloc,
-        "query": "?" in text,
-        "fragment": "#" in text,
-    }
-    found = next((name for name, there in extras.items() if there), None)
-    return f"found a URL with a {found}" if found else None
-
-
-def proxy_problem(text: str) -> str | None:
-    if not re.fullmatch(_HOST_PORT, text):
-        return "found another form"
-    port = int(text.rpartition(":")[2])
-    return None if 1 <= port <= 65535 else f"found port {port}"
-
+from extproc.config.texts import FILE, HOST, KEY_HASH, MODEL, NAME, NAMES, PATTERN
 
 _NAME = Text("a name", pattern=NAME)
-_FILE = FileName(exists=True)
-_PATTERN = Text("a model's name, a prefix ending in `*`, or `*`", pattern=r"[^*\s]+\*?|\*")
-_MODEL = Text("a model's name", pattern=r"[^*\s]+")
 _COUNT = Number(low=0, high=10**12)
 
 SERVER = Block(
     {
         "host": Field(
-            Text("an address or host name to listen on", pattern=rf"{_HOST}|[0-9A-Fa-f:.]+"),
+            Text("an address or host name to listen on", pattern=rf"{HOST}|[0-9A-Fa-f:.]+"),
             "address to listen on; `0.0.0.0` for all",
             "127.0.0.1",
         ),
@@ -79,8 +39,8 @@ SERVER = Block(
         "tls": Field(
             Block(
                 {
-                    "cert": Field(_FILE, "PEM file of the certificate chain", required=True),
-                    "key": Field(_FILE, "PEM file of the private key", required=True),
+                    "cert": Field(FILE, "PEM file of the certificate chain", required=True),
+                    "key": Field(FILE, "PEM file of the private key", required=True),
                 }
             ),
             "serve HTTPS with this certificate",
@@ -88,66 +48,10 @@ SERVER = Block(
     }
 )
 
-PROVIDER_TLS = Block(
-    {
-        "ca": Field(_FILE, "PEM file of the authorities to trust", "the system's"),
-        "cert": Field(_FILE, "PEM file of our own certificate, when the provider asks for one"),
-        "key": Field(_FILE, "PEM file of its private key"),
-        "sni": Field(
-            Text("a host name", pattern=_HOST),
-            "name to ask for and to verify",
-            "the endpoint's host",
-        ),
-    }
-)
-
-PROVIDER = Block(
-    {
-        "dialect": Field(
-            Text("a dialect"), "the wire language that it speaks", "the known provider's"
-        ),
-        "endpoint": Field(
-            Text(
-                "an http:// or https:// URL without user name, query and fragment",
-                problem=endpoint_problem,
-                quiet=True,
-                soft=True,
-            ),
-            "base URL of its API",
-            "the known provider's",
-        ),
-        "api_key": Field(
-            SecretText(soft=True),
-            "its secret: `${VAR}`, or `{file: path}`",
-            "the known provider's variable, unless `endpoint` is given",
-        ),
-        "models": Field(
-            ListOf(_PATTERN, 1),
-            "what it serves: names, prefixes ending in `*`, or `*`",
-            "the known provider's, and `model`",
-        ),
-        "model": Field(_MODEL, "what it answers with when a caller names the provider alone"),
-        "timeout": Field(Duration(), "for its whole answer, or the silence within a stream", "60"),
-        "security_level": Field(
-            Choice(tuple(SecurityLevel)),
-            "how sensitive a prompt it may see",
-            "the known provider's, or medium",
-        ),
-        "cost_per_token": Field(
-            Number(low=0, high=1000, whole=False), "price of one token, in your currency"
-        ),
-        "tls": Field(PROVIDER_TLS, "how to verify it, and how to prove ourselves"),
-        "proxy": Field(
-            Text("host:port", problem=proxy_problem, quiet=True),
-            "`host:port` of an HTTP proxy to go through; https endpoints only",
-        ),
-    }
-)
-
 TARGET = Block(
     {
         "provider": Field(_NAME, "one of `providers`", required=True),
-        "model": Field(_MODEL, "the model's name over there", required=True),
+        "model": Field(MODEL, "the model's name over there", required=True),
     }
 )
 
@@ -160,7 +64,7 @@ KEY = Block(
             "the key's hash, as `sluice keys create` prints it",
         ),
         "role": Field(Choice(tuple(KeyRole)), "an admin may also use management paths", "caller"),
-        "models": Field(ListOf(_PATTERN, 1), "the models it may use", '["*"]'),
+        "models": Field(ListOf(PATTERN, 1), "the models it may use", '["*"]'),
     },
     one_of=("key", "hash"),
 )

@@ -33,7 +33,7 @@ class Layout:
         return self.envoy / "bootstrap.json"
 
     def xds(self, kind: str) -> Path:
-        """The folder of one xDS type: lds, cds, rds, ecds, eds."""
+        """The folder of one xDS type: lds, cds, rds, ecds, eds (workers) and eds_admin (the admin process)."""
         return self.envoy / "xds" / kind
 
     @property

@@ -14,7 +14,7 @@ from typing import cast
 
 import msgspec
 
-from extproc.config import crosscheck
+from extproc.config import crosscheck, providers
 from extproc.config.check import Checker
 from extproc.config.crosscheck import Draft
 from extproc.config.env import overlay
@@ -81,20 +81,20 @@ def _settings(
     stages: Mapping[str, Field],
 ) -> Settings:
     draft = msgspec.convert(_whole(values), Draft, dec_hook=_from_plain)
-    providers = {
-        name: crosscheck.provider(name, one, found, dialects)
+    backends = {
+        name: providers.provider(name, one, found, dialects)
         for name, one in draft.providers.items()
     }
-    models = crosscheck.aliases(draft.models, providers, found)
+    models = crosscheck.aliases(draft.models, backends, found)
     keys = crosscheck.keys(draft.keys, found)
     crosscheck.limits(draft.limits, found)
-    crosscheck.warnings(draft.server, providers, models, bool(keys), found)
+    crosscheck.warnings(draft.server, backends, models, bool(keys), found)
     blocks = {name: values[name] for name in {**BLOCKS, **stages} if name in values}
     return Settings(
         server=draft.server,
         workers=draft.workers,
         data=cast("Path", values.get("data", folder / Settings().data)),
-        providers=providers,
+        providers=backends,
         models=models,
         keys=keys,
         limits=draft.limits,

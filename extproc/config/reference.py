@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from extproc.config.catalogue import KNOWN
+from extproc.config.catalogue import KNOWN, Known
 from extproc.config.env import ALL_PROVIDERS, VARIABLES
 from extproc.config.language import ROOT
 from extproc.config.shapes import (
@@ -14,6 +14,7 @@ from extproc.config.shapes import (
     Block,
     Choice,
     Duration,
+    Either,
     Field,
     FileName,
     Flag,
@@ -47,11 +48,15 @@ def _schema(shape: Shape) -> dict[str, object]:
         case Block():
             return _block(shape)
         case Table():
+            most = {} if shape.at_most is None else {"maxProperties": shape.at_most}
             return {
                 "type": ["object", "null"],
                 "propertyNames": {"pattern": f"^(?:{shape.pattern})$"},
                 "additionalProperties": _schema(shape.value),
+                **most,
             }
+        case Either():
+            return {"anyOf": [_schema(shape.word), _schema(shape.more)]}
         case ListOf():
             return {"type": "array", "items": _schema(shape.item), "minItems": shape.at_least}
         case SecretText():
@@ -126,8 +131,8 @@ summary. A key that is not listed here is an error. `sluice schema` prints a JSO
 
 - **Variables.** `${NAME}` and `${NAME:-default}` work inside every value, numbers too; `$$` is a
   `$`. The default also replaces an empty value. Inside `{ }` and `[ ]`, write `"${NAME}"` with its
-  quotes. An unset variable is an error; in a provider's `api_key` or `endpoint` it makes that
-  provider unavailable instead, and `sluice check` names it.
+  quotes. An unset variable is an error; in a provider's secrets, `endpoint`, `region`, `project` or
+  `headers` it makes that provider unavailable instead, and `sluice check` names it.
 - **Secrets.** `${NAME}`, or `{file: path}`: the file's text without blanks around it. A secret that
   stands in the file itself works, with a warning. No message ever repeats a secret.
 - **Sizes** are bytes, or `512KiB`, `32MiB`, `1GiB`, `10MB`. **Times** are seconds, or `500ms`, `30s`,
@@ -156,6 +161,8 @@ def _tables(block: Block, prefix: str) -> Iterator[str]:
     yield "\n".join([title, "", *head, *rows, ""])
     for name, field in block.fields.items():
         inner, path = field.shape, f"{prefix}.{name}" if prefix else name
+        if isinstance(inner, Either):
+            inner = inner.more
         if isinstance(inner, Table):
             inner, path = inner.value, f"{path}.NAME"
         if isinstance(inner, ListOf):
@@ -168,6 +175,8 @@ def _value(shape: Shape) -> str:
     match shape:
         case Table():
             return "a value for each name"
+        case Either():
+            return f"{_value(shape.word)}, or {_value(shape.more)}"
         case ListOf(item=Block()):
             return "a list of blocks"
         case ListOf():
@@ -197,20 +206,43 @@ Lists have commas between their words.
 """
 
 
+def _names(known: Known) -> list[str]:
+    """Every variable that a known provider takes."""
+    others = [name for names in known.variables.values() for name in names]
+    endpoint = [known.endpoint_variable] if known.endpoint_variable else []
+    return [*known.key_variables, *endpoint, *others]
+
+
 def _providers() -> str:
     rows = [
-        f"| `{one.name}` | `{one.dialect}` | {f'`{one.endpoint}`' if one.endpoint else 'to be given'} | "
-        f"{', '.join(f'`{name}`' for name in (*one.key_variables, one.endpoint_variable) if name)} | "
+        f"| `{one.name}` | {' '.join(f'`{name}`' for name in one.dialects)} | {f'`{one.endpoint}`' if one.endpoint else 'to be given'} | "
+        f"{', '.join(f'`{name}`' for name in _names(one))} | "
         f"{one.security_level} | {' '.join(f'`{pattern}`' for pattern in one.models)} |"
         for one in KNOWN.values()
     ]
+    by_name = " and ".join(f"`{one.name}`" for one in KNOWN.values() if one.by_name_only)
     return f"""\
 ## Providers known by name
 
-Without a `providers:` block, each of these whose variable is set is used. In the block, the name
-alone is enough: dialect, endpoint, key, level and models are these unless the file says otherwise.
-A key from these variables goes to the provider's own endpoint (or its variable's) alone, never to
-an `endpoint:` that the file gives.
+Without a `providers:` block, each of these whose key or endpoint is in a variable is used ({by_name}
+only when `{ALL_PROVIDERS}` names them). In the block, the name alone is enough: dialects, endpoint,
+key, level and models are these unless the file says otherwise. A key from these variables goes to the
+provider's own endpoint (or its variable's) alone, never to an `endpoint:` that the file gives.
+
+- `azure`: `endpoint` is the resource's, with or without `/openai`. With `api_version`, requests go by
+  the paths of deployments; without it, and where the endpoint ends in `/openai/v1`, by Azure's v1
+  paths. The variant is `azure`.
+- `bedrock`: without a key, requests to AWS's own hosts are signed with what AWS's variables name:
+  keys, a web identity, a container's or an instance's role. The variant is `bedrock`.
+- `vertex`: needs `project` and `region` (`global`, `us`, `eu` or a location). Requests to Google's own
+  hosts carry a token of the key file in `GOOGLE_APPLICATION_CREDENTIALS`, or of the machine's own
+  account. The variant is `vertex`.
+- `auth: azure` alone means the application that `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and
+  `AZURE_CLIENT_SECRET` or `AZURE_FEDERATED_TOKEN_FILE` name, else the machine's managed identity.
+
+Credentials that expire are fetched in the background, before they do. When there is none, requests to
+that provider are refused with 503 and the reason. Fetches go through the provider's `proxy`, but those
+from a machine's own metadata service go directly.
 
 | name | dialect | endpoint | variables | level | serves |
 |---|---|---|---|---|---|

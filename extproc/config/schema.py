@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
+
+from extproc.model.call import Capabilities, OnLossy
 
 
 class Secret:
@@ -84,9 +86,49 @@ class ProviderTls(Struct, frozen=True, kw_only=True):
     sni: str | None = None
 
 
+class KeyAuth(Struct, frozen=True, kw_only=True, tag="api_key"):
+    """`Provider.api_key` in a header; nothing at all where there is no key."""
+
+
+class AwsAuth(Struct, frozen=True, kw_only=True, tag="aws"):
+    """Signature Version 4, with the keys that AWS's variables name, or those of a role."""
+
+    role_arn: str | None = None
+    session_name: str | None = None
+    external_id: Secret | None = None
+    web_identity_token_file: Path | None = None
+
+
+class AzureAuth(Struct, frozen=True, kw_only=True, tag="azure"):
+    """A token of Entra: of the application `client_id`, or of this machine's managed identity.
+
+    An application has a `tenant`, and either `client_secret` or `token_file`.
+    """
+
+    tenant: str | None = None
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    token_file: Path | None = None
+
+
+class GoogleAuth(Struct, frozen=True, kw_only=True, tag="google"):
+    """A token of a service account's key file, or of the machine we run on."""
+
+    credentials_file: Path | None = None
+
+
+Auth: TypeAlias = KeyAuth | AwsAuth | AzureAuth | GoogleAuth
+
+
 class Provider(Struct, frozen=True, kw_only=True):
     """One provider of models.
 
+    `dialect` is the language that it is spoken to in; `also` are further ones
+    that it speaks itself. `variant` (`azure`, `vertex`, `bedrock`, or empty)
+    names what differs from the dialect's own home. `api_version` is Azure's,
+    Anthropic's or Gemini's; `project` Vertex's; `region` Vertex's or AWS's.
+    `headers` go to it with every request, names in lower case. `capabilities`
+    are by model, prefix ending in `*`, or `*`; `models.capabilities` reads them.
     `models` are the names it serves (`*` at the end is a wildcard), `model` the
     one it answers with when none is asked for. `unavailable` says why it cannot
     be used (an unset variable, a dialect that is not built in), or is None.
@@ -95,7 +137,16 @@ class Provider(Struct, frozen=True, kw_only=True):
 
     name: str
     dialect: str
+    also: tuple[str, ...] = ()
+    variant: str = ""
     endpoint: str
+    api_version: str | None = None
+    project: str | None = None
+    region: str | None = None
+    headers: dict[str, Secret] = field(default_factory=dict[str, Secret])
+    on_lossy: OnLossy = OnLossy.DROP
+    capabilities: dict[str, Capabilities] = field(default_factory=dict[str, Capabilities])
+    auth: Auth = KeyAuth()
     api_key: Secret | None = None
     model: str | None = None
     models: tuple[str, ...] = ()

@@ -136,6 +136,7 @@ class Table:
     pattern: str
     names: str
     """what a name may be made of, for people"""
+    at_most: int | None = None
 
     @property
     def expected(self) -> str:
@@ -153,6 +154,18 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Either:
+    """One word, or more to say: a list of such words, or a block."""
+
+    word: Leaf
+    more: ListOf | Block
+
+    @property
+    def expected(self) -> str:
+        return f"{self.word.expected}, or {self.more.expected}"
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Keys that we know. `one_of`: exactly one of these keys is there."""
 
@@ -165,7 +178,7 @@ class Block:
 
 
 Leaf: TypeAlias = Text | Choice | Number | Size | Duration | Flag | FileName
-Shape: TypeAlias = Leaf | SecretText | ListOf | Table | Block
+Shape: TypeAlias = Leaf | SecretText | ListOf | Table | Either | Block
 
 
 def bounds(shape: Number) -> str:

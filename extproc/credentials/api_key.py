@@ -1,16 +1,30 @@
 """A fixed key in a header: `Authorization: Bearer` for OpenAI and most that copy it.
 
 Takes the key once, when the configuration loads; gives the same headers for
-every request. Never does I/O.
+every request. Which header it is follows from the dialect and its variant.
+Never does I/O.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from extproc.config.schema import KeyAuth, Provider
+from extproc.credentials.refresh import Surroundings
 from extproc.model.ports import Signable
 
 BEARER = "authorization"
+
+_HEADERS = {"anthropic_messages": "x-api-key", "gemini_generate": "x-goog-api-key"}
+_OF_VARIANTS = {"azure": "api-key", "bedrock": BEARER, "vertex": "x-goog-api-key"}
+
+SIGNS = KeyAuth
+
+
+def build(provider: Provider, auth: KeyAuth, around: Surroundings) -> ApiKey:
+    del auth, around
+    header = _OF_VARIANTS.get(provider.variant) or _HEADERS.get(provider.dialect, BEARER)
+    return ApiKey(provider.api_key.reveal() if provider.api_key else None, header)
 
 
 class ApiKey:

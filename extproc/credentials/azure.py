@@ -1,27 +1,34 @@
 """Tokens of Microsoft Entra, for Azure OpenAI and Claude on Azure.
 
 A source has `async fetch(http) -> Token`, raises `asking.FetchFailed`, and keeps
-nothing between two calls. A resource's own key is no token: it is
+nothing between two calls. `build` makes a credential of what the configuration
+and the variables of Azure's SDKs say: an application, or a managed identity. A resource's own key is no token: it is
 `ApiKey(key, "api-key")`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import httpx
 
+from extproc.config.schema import AzureAuth, Provider
 from extproc.credentials import asking
 from extproc.credentials.asking import ask
-from extproc.credentials.bearer import Token
+from extproc.credentials.bearer import Token, bearer
+from extproc.credentials.fetching import fetched
+from extproc.credentials.refresh import Refreshing, Surroundings
 from extproc.model.ports import Clock
 
 AUTHORITY = "https://login.microsoftonline.com"
 RESOURCE = "https://cognitiveservices.azure.com"
 SCOPE = f"{RESOURCE}/.default"
 IDENTITY = "http://169.254.169.254"
+
+SIGNS = AzureAuth
 
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -79,3 +86,27 @@ class ManagedIdentity:
         now = self.clock.time()
         answer = await ask(http, "GET", url, {"metadata": "true"})
         return Token(*asking.oauth_token(answer, now))
+
+
+def build(provider: Provider, auth: AzureAuth, around: Surroundings) -> Refreshing[Token]:
+    return fetched(provider, source(auth, around.env, around.clock), bearer, around)
+
+
+def source(
+    auth: AzureAuth, env: Mapping[str, str], clock: Clock
+) -> ClientCredentials | ManagedIdentity:
+    """What `auth` says; where it says nothing at all, what the variables do."""
+    client_id = auth.client_id or env.get("AZURE_CLIENT_ID") or None
+    if auth == AzureAuth():
+        tenant, secret = env.get("AZURE_TENANT_ID"), env.get("AZURE_CLIENT_SECRET") or None
+        file = env.get("AZURE_FEDERATED_TOKEN_FILE") if secret is None else None
+        token_file = Path(file) if file else None
+    else:
+        tenant, token_file = auth.tenant, auth.token_file
+        secret = auth.client_secret.reveal() if auth.client_secret else None
+    if tenant and client_id and (secret is not None or token_file is not None):
+        authority = env.get("AZURE_AUTHORITY_HOST") or AUTHORITY
+        authority = authority if "://" in authority else f"https://{authority}"
+        return ClientCredentials(tenant, client_id, clock, secret, token_file, authority=authority)
+    endpoint = env.get("AZURE_POD_IDENTITY_AUTHORITY_HOST") or IDENTITY
+    return ManagedIdentity(clock, client_id, endpoint=endpoint)

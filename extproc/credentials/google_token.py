@@ -1,16 +1,20 @@
 """OAuth tokens of Google Cloud, for Gemini and Claude on Vertex.
 
 A source has `async fetch(http) -> Token`, raises `asking.FetchFailed`, and keeps
-nothing between two calls. An API key of AI Studio is no token: it is
-`ApiKey(key, "x-goog-api-key")`. Source: "Using OAuth 2.0 for server to server
+nothing between two calls. `build` makes a credential of what the configuration
+and the variables of Google's SDKs say: a key file, or the machine's own account.
+An API key of AI Studio is no token: it is `ApiKey(key, "x-goog-api-key")`. Source: "Using OAuth 2.0 for server to server
 applications" and RFC 7523.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
@@ -21,14 +25,19 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from extproc.config.schema import GoogleAuth, Provider
 from extproc.credentials import asking
-from extproc.credentials.asking import ask
-from extproc.credentials.bearer import Token
+from extproc.credentials.asking import FetchFailed, ask
+from extproc.credentials.bearer import Token, bearer
+from extproc.credentials.fetching import fetched
+from extproc.credentials.refresh import Refreshing, Surroundings
 from extproc.model.ports import Clock
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105
 METADATA = "http://metadata.google.internal"
+
+SIGNS = GoogleAuth
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFE = 3600
@@ -95,6 +104,24 @@ def service_account(text: str, clock: Clock, scope: str = SCOPE) -> ServiceAccou
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A service account by its key file, read anew each time since keys are rotated."""
+
+    path: Path
+    clock: Clock
+
+    async def fetch(self, http: httpx.AsyncClient) -> Token:
+        try:
+            text = await asyncio.to_thread(self.path.read_text)
+            account = service_account(text, self.clock)
+        except OSError as error:
+            raise FetchFailed(f"cannot read {self.path} ({type(error).__name__})") from None
+        except ValueError as error:
+            raise FetchFailed(f"{self.path}: {error}") from None
+        return await account.fetch(http)
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataToken:
     """The account of the machine, pod or function we run on."""
 
@@ -109,6 +136,20 @@ class MetadataToken:
         now = self.clock.time()
         answer = await ask(http, "GET", url, {"metadata-flavor": "Google"})
         return Token(*asking.oauth_token(answer, now))
+
+
+def build(provider: Provider, auth: GoogleAuth, around: Surroundings) -> Refreshing[Token]:
+    return fetched(provider, source(auth, around.env, around.clock), bearer, around)
+
+
+def source(auth: GoogleAuth, env: Mapping[str, str], clock: Clock) -> KeyFile | MetadataToken:
+    """What `auth` says, then what the variables do; else the machine's own account."""
+    variable = env.get("GOOGLE_APPLICATION_CREDENTIALS")
+    path = auth.credentials_file or (Path(variable) if variable else None)
+    if path is not None:
+        return KeyFile(path, clock)
+    host = env.get("GCE_METADATA_HOST")
+    return MetadataToken(clock, endpoint=f"http://{host}" if host else METADATA)
 
 
 def _rsa_key(pem: str) -> RSAPrivateKey:

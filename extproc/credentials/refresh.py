@@ -65,13 +65,23 @@ class Status:
     reason: str | None
 
 
+def _unheard(provider: str, reason: str, pause: float) -> None:
+    del provider, reason, pause
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is passed in so that a test can hold it: time, pauses, chance in [0, 1)."""
+    """What is passed in so that a test can hold it: time, pauses, chance in [0, 1), variables.
+
+    `on_failure(provider, reason, pause)` hears of every fetch that failed, and in how many
+    seconds we try again.
+    """
 
     clock: Clock
     sleep: Callable[[float], Awaitable[None]]
     random: Callable[[], float]
+    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    on_failure: Callable[[str, str, float], None] = _unheard
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ worker pass the same mappers, and are exempt: a worker marks them as answered.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,25 +34,44 @@ CALL_ID_OR_TIME = "%COALESCE({})%".format(
 
 
 @dataclass(frozen=True, slots=True)
+class ClientPath:
+    """Where a dialect answers: `path` is exact or a prefix that ends in `*`.
+
+    `method` and `header` (one that must be there) are empty where any will do.
+    """
+
+    path: str
+    method: str = ""
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalReply:
     """One body for one kind of failure.
 
-    `dialect` is the dialect's name. `paths` are the client paths it answers on,
-    each exact or a prefix that ends in `*`; none at all means every request, also
-    one whose path was never read. `status` is the status it is for, None for any. `body` is sent as it is, with
-    `@CALL_ID@` replaced.
+    `dialect` is the dialect's name. `paths` are where it answers; none at all
+    means every request, also one whose path was never read. `status` is the
+    status it is for, None for any. `headers` and `body` are sent as they are,
+    with `@CALL_ID@` replaced.
     """
 
     dialect: str
-    paths: tuple[str, ...]
+    paths: tuple[ClientPath, ...]
     status: int | None
     content_type: str
     body: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool]:
+        """Told apart by a header, then by the path, then by the status."""
+        told_apart = any(path.header for path in self.paths)
+        return not told_apart, not self.paths, self.status is None
 
 
 def local_reply_config(replies: Sequence[LocalReply]) -> Node:
     """Mappers from the most to the least particular. Order within one rank is kept."""
-    ranked = sorted(replies, key=lambda reply: (not reply.paths, reply.status is None))
+    ranked = sorted(replies, key=lambda reply: reply.rank)
     return {"mappers": [_mapper(reply) for reply in ranked]}
 
 
@@ -65,12 +83,13 @@ def _mapper(reply: LocalReply) -> Node:
         # a worker changes the path, and then it speaks of the provider's dialect
         filters.append(_plan(DIALECT, reply.dialect, when_absent=True))
         known = _plan(DIALECT, reply.dialect, when_absent=False)
-        filters.append({"or_filter": {"filters": [known, _path(reply.paths)]}})
+        filters.append(_any([known, *map(_path, reply.paths)]))
     return {
         "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
         "headers_to_add": [
             set_header(CALL_HEADER, CALL_ID_OR_TIME),
             set_header(ERROR_ORIGIN_HEADER, "gateway"),
+            *(set_header(name, _format(value)) for name, value in reply.headers),
         ],
         "body_format_override": {
             "text_format_source": {"inline_string": _format(reply.body)},
@@ -101,10 +120,24 @@ def _status(status: int) -> Node:
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
-def _path(paths: tuple[str, ...]) -> Node:
-    """One expression for all of them, matched against the whole `:path`, query included."""
-    choices = "|".join(
-        re.escape(path[:-1]) + ".*" if path.endswith("*") else re.escape(path) for path in paths
-    )
-    matcher = {"safe_regex": {"regex": rf"(?:{choices})(?:\?.*)?"}}
-    return {"header_filter": {"header": {"name": ":path", "string_match": matcher}}}
+def _path(where: ClientPath) -> Node:
+    """The whole `:path` is matched, so what is exact may have a query."""
+    path = where.path
+    if path.endswith("*"):
+        found = _header(":path", {"prefix": path[:-1]})
+    else:
+        found = _any([_header(":path", {"exact": path}), _header(":path", {"prefix": path + "?"})])
+    filters = [found]
+    if where.method:
+        filters.append(_header(":method", {"exact": where.method}))
+    if where.header:
+        filters.append({"header_filter": {"header": {"name": where.header, "present_match": True}}})
+    return {"and_filter": {"filters": filters}} if len(filters) > 1 else found
+
+
+def _header(name: str, value: Node) -> Node:
+    return {"header_filter": {"header": {"name": name, "string_match": value}}}
+
+
+def _any(filters: list[Node]) -> Node:
+    return {"or_filter": {"filters": filters}}

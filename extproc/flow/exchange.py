@@ -10,31 +10,34 @@ that was not decided never leaves. `close` runs once, whoever hung up.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from extproc.config.names import CALL_HEADER
 from extproc.flow import messages
+from extproc.flow.backend import Planned
+from extproc.flow.estimate import estimate_tokens
 from extproc.flow.identify import without_key
 from extproc.flow.live import Live
-from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply, Route
+from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply
 from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
 from extproc.flow.reply import Returning
-from extproc.flow.router import Planned, plan
+from extproc.flow.router import plan
+from extproc.flow.sending import leave
 from extproc.flow.snapshot import Claimed, Snapshot
 from extproc.model.call import Attempt, Call, Caller, Outcome
 from extproc.model.chat import ListModels
-from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
-from extproc.model.embed import Routed
+from extproc.model.dialect import Dialect, ReplyContext, RequestHead
+from extproc.model.embed import Count, Routed
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
-from extproc.model.ports import Clock, Signable
+from extproc.model.ports import Clock
+from extproc.model.reply import Counted, Event, Finished, Started
 from extproc.model.stage import Answer
 from extproc.telemetry.log import Log
 
 _READ_ON = Continue(mode=Mode.REQUEST)
-_ROUTING_HEADERS = frozenset({"x-forwarded-proto", "content-length", "content-type"})
-"""Envoy's own business, or overwritten anyway: never removed by name"""
 
 
 class State(Enum):
@@ -135,22 +138,41 @@ class Exchange:
         record.call_id, record.peer = message.call_id, message.peer
         path, _, query = headers.get(":path", "/").partition("?")
         method = headers.get(":method", "GET")
-        claimed = snapshot.claim(method, path)
-        dialect = claimed.dialect if isinstance(claimed, Claimed) else snapshot.speaker(path)
+        claimed = snapshot.claim(method, path, headers)
+        dialect = (
+            claimed.dialect if isinstance(claimed, Claimed) else snapshot.speaker(path, headers)
+        )
         record.dialect, record.method, record.path = dialect.name, method, path
         caller = snapshot.identifier.identify(headers, query, message.peer)
         record.caller = caller
         if isinstance(claimed, GatewayError):
             raise claimed
         self._claimed = claimed
-        self._request_head = RequestHead(
-            method, path, without_key(query), headers, claimed.operation
+        self._request_head = head = RequestHead(
+            method, path, without_key(query), headers, claimed.endpoint.operation
         )
         if message.end:
             return await self._on_request_body(b"")
+        if claimed.endpoint.upload and self._is_large(headers):
+            return await self._on_upload(claimed.dialect, head, caller)
         self._check_body(headers)
         self._state = State.BODY
         return _READ_ON
+
+    def _is_large(self, headers: messages.Mapping[str, str]) -> bool:
+        length = headers.get("content-length", "")
+        return length.isdecimal() and int(length) > self._machine.snapshot.settings.limits.body
+
+    async def _on_upload(self, dialect: Dialect, head: RequestHead, caller: Caller) -> Outgoing:
+        """Larger than what we hold: decided on its head alone, and the body passes by."""
+        if self._pipeline.reads_requests:
+            raise TooLarge(
+                "An upload above the body limit cannot be looked at, and this gateway's policy"
+                " looks at every request."
+            )
+        request = dialect.parse_request(head, b"")
+        assert not isinstance(request, ListModels)
+        return await self._on_routed(dialect, head, caller, request, upload=True)
 
     def _check_body(self, headers: messages.Mapping[str, str]) -> None:
         """Refuses what can be refused before Envoy has read a single byte of the body."""
@@ -186,32 +208,44 @@ class Exchange:
         return self._answered(reply.status, Reply(reply.status, headers, reply.body))
 
     async def _on_routed(
-        self, dialect: Dialect, head: RequestHead, caller: Caller, request: Routed
+        self,
+        dialect: Dialect,
+        head: RequestHead,
+        caller: Caller,
+        request: Routed,
+        *,
+        upload: bool = False,
     ) -> Outgoing:
         snapshot, record = self._machine.snapshot, self.record
         record.asked = request.model
         record.stream = request.stream
         call = await self._pipeline.on_request(Call(record.call_id, caller, request))
         if isinstance(call, Answer):
-            return self._answer(dialect, request, call)
+            return self._answer(dialect, request, call.events)
         asked = call.request
         assert not isinstance(asked, ListModels)
         chosen = plan(snapshot, caller, asked)
         first = chosen.targets[0]
         record.target, record.model = first.target, chosen.name
         await self._pipeline.on_attempt(call, Attempt(1, first.target))
-        record.attempts = 1
-        rendered = first.backend.dialect.render_request(asked, first.target)
+        try:
+            rendered = first.dialect.render_request(asked, first.target)
+        except Unsupported:
+            if not isinstance(asked, Count):
+                raise
+            counted = Counted(estimate_tokens(asked.chat), estimated=True)
+            return self._answer(dialect, request, (Started("", asked.model), counted, Finished()))
         if rendered.dropped and asked.options.strict:
             raise Unsupported(
                 f"Provider {first.target.provider} cannot carry {', '.join(rendered.dropped)}, and"
                 " x-sluice-strict forbids to drop it.",
                 param=rendered.dropped[0],
             )
+        record.attempts = 1
         self._returning = Returning(
             limit=snapshot.settings.limits.body,
             client=dialect,
-            backend=first.backend,
+            to=first,
             request=asked,
             rendered=rendered,
             context=self._context(first, request),
@@ -221,51 +255,7 @@ class Exchange:
         )
         self._state = State.SENT
         self._request_head = None
-        return self._leave(head, first, rendered, request.raw)
-
-    def _leave(
-        self, head: RequestHead, to: Planned, rendered: Rendered, received: bytes
-    ) -> Continue:
-        """The request as it goes out: everything of the client's that is not allowed stays here."""
-        target, backend = to.target, to.backend
-        path = target.base_path + rendered.path
-        signable = Signable(
-            rendered.method, target.authority, path, rendered.headers, rendered.body
-        )
-        changes = [
-            *(((":method", rendered.method),) if rendered.method != head.method else ()),
-            (":path", path),
-            ("content-length", str(len(rendered.body))),
-            *backend.fixed,
-            *rendered.headers.items(),
-            *backend.credential.headers(signable).items(),
-        ]
-        allowed = backend.dialect.request_headers
-        written = {name for name, _ in changes}
-        remove = tuple(
-            name
-            for name in head.headers
-            if name not in allowed
-            and name not in written
-            and name not in _ROUTING_HEADERS
-            and name[0] != ":"
-        )
-        record = self.record
-        assert record.caller is not None
-        return Continue(
-            set=tuple(changes),
-            remove=remove,
-            body=None if rendered.body is received else rendered.body,
-            route=Route(
-                clusters=(target.cluster,),
-                plan=(
-                    ("caller", record.caller.name),
-                    ("dialect", record.dialect),
-                    ("model", record.model),
-                    ("provider", target.provider),
-                ),
-            ),
-        )
+        return leave(head, first, rendered, record, received=request.raw, upload=upload)
 
     def _context(self, planned: Planned, request: Routed) -> ReplyContext:
         record = self.record
@@ -279,8 +269,8 @@ class Exchange:
             clock=self._machine.clock,
         )
 
-    def _answer(self, dialect: Dialect, request: Routed, answer: Answer) -> Outgoing:
-        """A stage knew the answer: its events go out in the client's language, at once."""
+    def _answer(self, dialect: Dialect, request: Routed, events: Sequence[Event]) -> Outgoing:
+        """The answer is known here: its events go out in the client's language, at once."""
         context = ReplyContext(
             call_id=self.record.call_id,
             model=request.model,
@@ -289,9 +279,7 @@ class Exchange:
             clock=self._machine.clock,
         )
         encoder = dialect.encoder(request, context)
-        body = b"".join(
-            encoder.feed(event) for event in self._pipeline.on_events(tuple(answer.events))
-        )
+        body = b"".join(encoder.feed(event) for event in self._pipeline.on_events(tuple(events)))
         status, headers = encoder.head()
         return self._answered(status, Reply(status, {**headers, **self._identity(dialect)}, body))
 

@@ -70,6 +70,8 @@ class Mode(Enum):
 
     REQUEST = "request"
     """the whole request body, and later the reply's head"""
+    UPLOAD = "upload"
+    """nothing of the request's body, which goes straight to the provider; later the reply's head"""
     WHOLE = "whole"
     """the reply's whole body; its length is known and within the limit"""
     BOUNDED = "bounded"

@@ -12,10 +12,11 @@ from extproc.model.stage import Answer, Stage
 class Pipeline:
     """`touches` is true when a stage may change the reply, so that its raw bytes cannot pass.
 
+    `reads_requests`: a stage must see what a request says.
     `settles` is true when a stage has something to do at the end, and may wait for it.
     """
 
-    __slots__ = ("_outwards", "_stages", "settles", "touches")
+    __slots__ = ("_outwards", "_stages", "reads_requests", "settles", "touches")
 
     def __init__(self, stages: Sequence[Callable[[], Stage]]) -> None:
         self._stages = [stage() for stage in stages]
@@ -23,6 +24,7 @@ class Pipeline:
             s for s in reversed(self._stages) if type(s).on_event is not Stage.on_event
         ]
         self.touches = bool(self._outwards)
+        self.reads_requests = any(s.READS_REQUESTS for s in self._stages)
         self.settles = any(type(s).on_end is not Stage.on_end for s in self._stages)
 
     async def on_request(self, call: Call) -> Call | Answer:

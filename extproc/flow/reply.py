@@ -8,7 +8,9 @@ Anything else is rendered again from the events.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
+from extproc.flow.backend import Planned
 from extproc.flow.messages import (
     CONTINUE,
     Continue,
@@ -20,7 +22,6 @@ from extproc.flow.messages import (
 )
 from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
-from extproc.flow.snapshot import Backend
 from extproc.model.call import Outcome
 from extproc.model.dialect import (
     Dialect,
@@ -30,14 +31,14 @@ from extproc.model.dialect import (
     ReplyEncoder,
     ReplyHead,
 )
-from extproc.model.embed import Routed
+from extproc.model.embed import Opaque, Routed
 from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, UpstreamBad
 from extproc.model.ports import Clock
 from extproc.model.reply import Event, Failed, Finished, Started, Used
 
 VIA_UPSTREAM = "via_upstream"
-EVENT_STREAM = "text/event-stream"
 _JSON = "application/json"
+_REMEMBERED = 1024
 _UNCHANGED = frozenset({"content-type", "date", "x-sluice-call-id"})
 _NOT_OURS_TO_PASS = frozenset({401, 403})
 """statuses that speak about our own credential, which is none of the client's business"""
@@ -53,10 +54,12 @@ class Returning:
         "_clock",
         "_context",
         "_decoder",
+        "_dialect",
         "_dropped",
         "_encoder",
         "_identity",
         "_limit",
+        "_limits",
         "_pieces",
         "_pipeline",
         "_raw",
@@ -73,7 +76,7 @@ class Returning:
         *,
         limit: int,
         client: Dialect,
-        backend: Backend,
+        to: Planned,
         request: Routed,
         rendered: Rendered,
         context: ReplyContext,
@@ -83,7 +86,9 @@ class Returning:
     ) -> None:
         self._limit = limit
         self._client = client
-        self._backend = backend
+        self._backend = to.backend
+        self._dialect = to.dialect
+        self._limits: Mapping[str, str] = {}
         self._request: Routed | None = request
         self._rendered: Rendered | None = rendered
         self._dropped = ",".join(rendered.dropped)
@@ -97,7 +102,7 @@ class Returning:
         self._encoder: ReplyEncoder | None = None
         self._reply_head: ReplyHead | None = None
         self._verdict: GatewayError | None = None
-        self._raw = client is backend.dialect and not pipeline.touches
+        self._raw = client is to.dialect and not pipeline.touches
         self._pieces = False
         self._broken = False
         self.committed = False
@@ -115,26 +120,51 @@ class Returning:
             return Continue(mode=Mode.WHOLE)
         head = ReplyHead(status, message.headers)
         self._reply_head = head
-        self._record.upstream_id = head.headers.get(self._backend.dialect.request_id_header)
+        self._record.upstream_id = head.headers.get(self._dialect.request_id_header)
         encoding = message.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             return self._refusal(self._bad(f"compressed its reply ({encoding[:32]})"))
         length = message.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._limit:
+        opaque = isinstance(self._request, Opaque)
+        if not opaque and length.isdecimal() and int(length) > self._limit:
             return self._refusal(self._bad(f"sent {length} bytes; the limit is {self._limit}"))
         assert self._rendered is not None and self._request is not None
-        self._decoder = self._backend.dialect.decoder(head, self._rendered)
-        streams = head.content_type == EVENT_STREAM
+        self._decoder = self._dialect.decoder(head, self._rendered)
+        if self._client is not self._dialect and (limits := self._dialect.read_limits(head)):
+            self._limits = self._client.write_limits(limits)
+        streams = head.streams
         good = 200 <= status < 300
+        if opaque:
+            return self._opaque(message, length, good=good)
         if good and streams != self._request.stream:
             self._raw = False
+        if self._request.stream and streams and good and not message.end:
+            return self._begin_stream(message.headers, self._request)
+        return self._held(message, length)
+
+    def _held(self, message: ResponseHead, length: str) -> Outgoing:
+        """Nothing goes out before the body is whole."""
+        assert self._decoder is not None
         if message.end:
             # Without a body Envoy holds nothing that could be replaced: answer at once.
             failed = self._account(self._decoder.close())
             return self._refusal(failed.error if failed else self._bad("sent an empty reply"))
-        if self._request.stream and streams and good:
-            return self._begin_stream(message.headers, self._request)
         return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
+
+    def _opaque(self, message: ResponseHead, length: str, *, good: bool) -> Outgoing:
+        """Bytes of any kind and size, which pass as they come; errors are read first."""
+        assert self._request is not None
+        if message.end and good:
+            self._record.outcome = Outcome.OK
+            return Continue(set=self._named(), remove=self._forbidden(message.headers))
+        if message.end or not good:
+            return self._held(message, length)
+        self._encoder = self._client.encoder(self._request, self._context)
+        self._request = self._rendered = self._reply_head = None
+        self._pieces = self.committed = self._raw = True
+        return Continue(
+            set=self._named(), remove=self._forbidden(message.headers), mode=Mode.PIECES
+        )
 
     def _begin_stream(self, headers: Mapping[str, str], request: Routed) -> Continue:
         self._encoder = self._client.encoder(request, self._context)
@@ -301,23 +331,31 @@ class Returning:
                 "x-sluice-model",
                 _header_safe(self._record.target.model if self._record.target else ""),
             ),
+            *self._limits.items(),
             *((("x-sluice-dropped", self._dropped),) if self._dropped else ()),
         )
 
     def _forbidden(self, headers: Mapping[str, str], *more: str) -> tuple[str, ...]:
         """Names of the provider's headers that a client does not get."""
-        allowed = self._client.reply_headers
-        return tuple(
-            name
-            for name in headers
-            if name[0] != ":"
-            and (name in more or (name not in _UNCHANGED and not _allowed(name, allowed)))
-        )
+        return _not_passing(tuple(headers), self._client.reply_headers, more)
 
     def _bad(self, what: str) -> UpstreamBad:
         return UpstreamBad(
             f"Provider {self._backend.provider.name} {what}.", origin=Origin.PROVIDER
         )
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _not_passing(
+    names: tuple[str, ...], allowed: frozenset[str], more: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A provider's replies have the same names each time."""
+    return tuple(
+        name
+        for name in names
+        if name[0] != ":"
+        and (name in more or (name not in _UNCHANGED and not _allowed(name, allowed)))
+    )
 
 
 def _allowed(name: str, allowed: frozenset[str]) -> bool:

@@ -6,45 +6,68 @@ Gives a `Plan`, or raises `NotFound`, `InvalidRequest`, `PermissionDenied` or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from extproc.flow.snapshot import Backend, Snapshot
-from extproc.model.call import Caller, Target
-from extproc.model.embed import Routed
-from extproc.model.errors import InvalidRequest, NotFound, Overloaded, PermissionDenied
+from extproc.flow.backend import Backend, Plan, Planned
+from extproc.flow.snapshot import Snapshot
+from extproc.model.call import Caller
+from extproc.model.embed import Opaque, Routed
+from extproc.model.errors import (
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    Unsupported,
+)
 
 AUTO = "auto"
 """the model or provider name that means: you choose"""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    backend: Backend
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`name` is the model as configured: bounded in number, so fit for a metric's label."""
-
-    name: str
-    targets: tuple[Planned, ...]
+_MOST_PLANS = 4096
+"""plans kept: a client may name any model where `*` is served"""
 
 
 def plan(snapshot: Snapshot, caller: Caller, request: Routed) -> Plan:
     """The targets to try, in order. Today: exactly one."""
     named = request.model if request.model != AUTO else ""
-    if request.provider and request.provider != AUTO:
-        found = _pinned(snapshot, request.provider, named)
-    elif not named:
-        found = _default(snapshot)
-    else:
-        found = _by_name(snapshot, named)
+    pinned = request.provider if request.provider and request.provider != AUTO else ""
+    opaque = isinstance(request, Opaque)
+    key = (request.dialect, pinned, named, opaque)
+    found = snapshot.plans.get(key)
+    if found is None:
+        find = _opaque if opaque else _plan
+        found = find(snapshot, request.dialect, pinned, named)
+        if len(snapshot.plans) < _MOST_PLANS:
+            snapshot.plans[key] = found
     _allow(caller, named or found.name, found)
     return found
 
 
-def _pinned(snapshot: Snapshot, provider: str, model: str) -> Plan:
+def _plan(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+    if provider:
+        return _pinned(snapshot, client, provider, model)
+    return _by_name(snapshot, client, model) if model else _default(snapshot, client)
+
+
+def _opaque(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+    """What is not translated goes to a provider of the client's own language, or nowhere."""
+    if provider or model:
+        found = _plan(snapshot, client, provider, model)
+        if found.targets[0].target.dialect == client:
+            return found
+    else:
+        for backend in snapshot.backends.values():
+            if client in backend.dialects:
+                return _one(f"{backend.provider.name}/*", backend, client, "")
+    raise Unsupported(
+        f"This path is not translated, and no provider here speaks {client}"
+        + (f" for model {model[:128]!r}." if model else ".")
+    )
+
+
+def _one(name: str, backend: Backend, client: str, model: str) -> Plan:
+    dialect = backend.dialect(client, model)
+    return Plan(name, (Planned(backend, dialect, backend.target(model, dialect.name)),))
+
+
+def _pinned(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
     backend = snapshot.backends.get(provider)
     if backend is None:
         if why := snapshot.unavailable.get(provider):
@@ -61,33 +84,33 @@ def _pinned(snapshot: Snapshot, provider: str, model: str) -> Plan:
         )
     if not backend.fit(name) and name != backend.provider.model:
         raise _unknown(name)
-    return Plan(name, (Planned(backend, backend.target(name)),))
+    return _one(name, backend, client, name)
 
 
-def _default(snapshot: Snapshot) -> Plan:
+def _default(snapshot: Snapshot, client: str) -> Plan:
     if AUTO in snapshot.aliases:
-        return _by_name(snapshot, AUTO)
+        return _by_name(snapshot, client, AUTO)
     for backend in snapshot.backends.values():
         if model := backend.default_model:
-            return Plan(model, (Planned(backend, backend.target(model)),))
+            return _one(model, backend, client, model)
     if not snapshot.backends:
         raise Overloaded(f"No provider is available: {_reasons(snapshot)}.")
     raise InvalidRequest("No model was named and none is the default.", param="model")
 
 
-def _by_name(snapshot: Snapshot, model: str) -> Plan:
+def _by_name(snapshot: Snapshot, client: str, model: str) -> Plan:
     if refs := snapshot.aliases.get(model):
         for ref in refs:
             if backend := snapshot.backends.get(ref.provider):
-                return Plan(model, (Planned(backend, backend.target(ref.model)),))
+                return _one(model, backend, client, ref.model)
         raise Overloaded(f"No provider of model {model} is available: {_reasons(snapshot)}.")
     best = max(snapshot.backends.values(), key=lambda b: b.fit(model), default=None)
     if best is not None and best.fit(model):
-        return Plan(_label(best, model), (Planned(best, best.target(model)),))
+        return _one(_label(best, model), best, client, model)
     provider, slash, rest = model.partition("/")
     backend = snapshot.backends.get(provider)
     if slash and backend is not None and backend.fit(rest):
-        return Plan(_label(backend, rest), (Planned(backend, backend.target(rest)),))
+        return _one(_label(backend, rest), backend, client, rest)
     raise _unknown(model)
 
 
@@ -118,6 +141,11 @@ def _allow(caller: Caller, asked: str, found: Plan) -> None:
     if caller.may_use(asked):
         return
     target = found.targets[0].target
+    if not target.model:
+        raise PermissionDenied(
+            f"Key `{caller.name}` is limited to some models, and this path names none.",
+            code="model_not_allowed",
+        )
     if asked == f"{target.provider}/{target.model}" and caller.may_use(target.model):
         return
     raise PermissionDenied(

@@ -10,22 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from urllib.parse import urlsplit
 
-from extproc.config.names import provider_cluster
 from extproc.config.schema import Provider, Settings, TargetRef
 from extproc.config.shapes import Field
+from extproc.flow.backend import Backend, Plan, compile_backend
 from extproc.flow.identify import Identifier
-from extproc.model.call import Caller, Target
-from extproc.model.dialect import Dialect, ModelCard
+from extproc.model.call import Caller
+from extproc.model.dialect import Dialect, Endpoint, Headers, ModelCard
 from extproc.model.errors import GatewayError, MethodNotAllowed, NotFound
 from extproc.model.ports import Credential
 from extproc.model.stage import Stage
 
 ERROR_DIALECT = "openai_chat"
 """the language of errors on paths that no dialect claims"""
-
-SECONDS_TO_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,58 +36,27 @@ class Registry:
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """A provider, ready to use. `fixed` are the request headers that never change."""
+class Claimed:
+    """The dialect that answers a path, and what it answers there."""
 
-    provider: Provider
     dialect: Dialect
-    credential: Credential
-    cluster: str
-    authority: str
-    base_path: str
-    fixed: tuple[tuple[str, str], ...]
-
-    def fit(self, model: str) -> int:
-        """How exactly the provider's names say that it serves a model: 0 = it does not."""
-        return max((_fit(pattern, model) for pattern in self.provider.models), default=0)
-
-    @property
-    def default_model(self) -> str | None:
-        """What it answers with when no model is named."""
-        if self.provider.model:
-            return self.provider.model
-        return next((m for m in self.provider.models if not m.endswith("*")), None)
-
-    def target(self, model: str) -> Target:
-        return Target(
-            provider=self.provider.name,
-            model=model,
-            dialect=self.dialect.name,
-            cluster=self.cluster,
-            authority=self.authority,
-            base_path=self.base_path,
-            timeout=self.provider.timeout,
-        )
-
-
-_EXACT = 1 << 16
-
-
-def _fit(pattern: str, model: str) -> int:
-    """A name fits best, then the longest prefix (a pattern that ends in `*`)."""
-    if pattern == model:
-        return _EXACT
-    if pattern.endswith("*") and model.startswith(pattern[:-1]):
-        return len(pattern)
-    return 0
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """The dialect that answers a path, and its own word for the operation."""
+class Paths:
+    """Who answers which path, by method: exact ones, and prefixes, the longest first."""
 
-    dialect: Dialect
-    operation: str
+    exact: Mapping[str, Mapping[str, Claimed]]
+    prefixes: tuple[tuple[str, Mapping[str, Claimed]], ...]
+
+    def find(self, path: str) -> Mapping[str, Claimed] | None:
+        if found := self.exact.get(path):
+            return found
+        for prefix, methods in self.prefixes:
+            if path.startswith(prefix):
+                return methods
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +69,21 @@ class Snapshot:
     aliases: Mapping[str, tuple[TargetRef, ...]]
     stages: tuple[Callable[[], Stage], ...]
     cards: tuple[ModelCard, ...]
-    exact: Mapping[str, Mapping[str, Claimed]] = field(repr=False)
-    prefixes: tuple[tuple[str, Mapping[str, Claimed]], ...] = field(repr=False)
+    paths: Paths = field(repr=False)
+    special: tuple[tuple[str, Paths], ...] = field(repr=False)
+    """paths of languages that are told apart by a header, before all others"""
+    plans: dict[tuple[str, str, str, bool], Plan] = field(
+        default_factory=dict[tuple[str, str, str, bool], Plan], repr=False, compare=False
+    )
+    """what the router found, by client dialect, provider, model, and whether it is opaque"""
 
     @property
     def error_dialect(self) -> Dialect:
         return self.dialects[ERROR_DIALECT]
 
-    def claim(self, method: str, path: str) -> Claimed | GatewayError:
+    def claim(self, method: str, path: str, headers: Headers) -> Claimed | GatewayError:
         """Who answers this path, or the error that says why nobody does."""
-        methods = self._methods(path)
+        methods = self._methods(path, headers)
         if methods is None:
             return NotFound(
                 f"There is nothing at {method} {path[:200]}. The gateway's paths are in its README;"
@@ -127,20 +98,18 @@ class Snapshot:
             )
         return claimed
 
-    def speaker(self, path: str) -> Dialect:
+    def speaker(self, path: str, headers: Headers) -> Dialect:
         """The dialect in which to answer errors on this path."""
-        methods = self._methods(path)
+        methods = self._methods(path, headers)
         if not methods:
             return self.error_dialect
         return next(iter(methods.values())).dialect
 
-    def _methods(self, path: str) -> Mapping[str, Claimed] | None:
-        if found := self.exact.get(path):
-            return found
-        for prefix, methods in self.prefixes:
-            if path.startswith(prefix):
-                return methods
-        return None
+    def _methods(self, path: str, headers: Headers) -> Mapping[str, Claimed] | None:
+        for header, tables in self.special:
+            if header in headers and (found := tables.find(path)):
+                return found
+        return self.paths.find(path)
 
     def models_for(self, caller: Caller) -> Sequence[ModelCard]:
         return [card for card in self.cards if caller.may_use(card.id)]
@@ -151,14 +120,18 @@ def compile_snapshot(settings: Settings, registry: Registry, secret: bytes) -> S
     backends: dict[str, Backend] = {}
     unavailable: dict[str, str] = {}
     for name, provider in settings.providers.items():
-        dialect = registry.dialects.get(provider.dialect)
+        spoken = {
+            d: registry.dialects[d]
+            for d in (provider.dialect, *provider.also)
+            if d in registry.dialects and registry.dialects[d].speaks_to_providers
+        }
         if provider.unavailable:
             unavailable[name] = provider.unavailable
-        elif dialect is None or not dialect.speaks_to_providers:
+        elif provider.dialect not in spoken:
             unavailable[name] = f"dialect {provider.dialect} is not built in yet"
         else:
-            backends[name] = _backend(provider, dialect, registry.credential(provider))
-    exact, prefixes = _paths(registry.dialects.values())
+            backends[name] = compile_backend(provider, spoken, registry.credential(provider))
+    special = sorted({e.header for d in registry.dialects.values() for e in d.endpoints} - {""})
     return Snapshot(
         settings=settings,
         identifier=Identifier(settings.keys, secret),
@@ -168,8 +141,8 @@ def compile_snapshot(settings: Settings, registry: Registry, secret: bytes) -> S
         aliases=settings.models,
         stages=_stages(settings, registry),
         cards=_cards(settings, backends),
-        exact=exact,
-        prefixes=prefixes,
+        paths=_paths(registry.dialects.values(), ""),
+        special=tuple((h, _paths(registry.dialects.values(), h)) for h in special),
     )
 
 
@@ -184,38 +157,19 @@ def _stages(settings: Settings, registry: Registry) -> tuple[Callable[[], Stage]
     )
 
 
-def _backend(provider: Provider, dialect: Dialect, credential: Credential) -> Backend:
-    url = urlsplit(provider.endpoint)
-    timeout = str(int(provider.timeout * SECONDS_TO_MS))
-    return Backend(
-        provider=provider,
-        dialect=dialect,
-        credential=credential,
-        cluster=provider_cluster(provider.name),
-        authority=url.netloc,
-        base_path=url.path.rstrip("/"),
-        fixed=(
-            (":authority", url.netloc),
-            ("accept-encoding", "identity"),
-            ("user-agent", "sluice"),
-            ("x-envoy-upstream-rq-per-try-timeout-ms", timeout),
-        ),
-    )
-
-
-def _paths(
-    dialects: Iterable[Dialect],
-) -> tuple[dict[str, dict[str, Claimed]], tuple[tuple[str, dict[str, Claimed]], ...]]:
+def _paths(dialects: Iterable[Dialect], header: str) -> Paths:
     exact: dict[str, dict[str, Claimed]] = {}
     prefixes: dict[str, dict[str, Claimed]] = {}
     for dialect in dialects:
         for endpoint in dialect.endpoints:
+            if endpoint.header != header:
+                continue
             wild = endpoint.path.endswith("*")
             table = prefixes if wild else exact
             methods = table.setdefault(endpoint.path.removesuffix("*"), {})
-            methods.setdefault(endpoint.method, Claimed(dialect, endpoint.operation))
+            methods.setdefault(endpoint.method, Claimed(dialect, endpoint))
     longest_first = sorted(prefixes.items(), key=lambda item: -len(item[0]))
-    return exact, tuple(longest_first)
+    return Paths(exact, tuple(longest_first))
 
 
 def _cards(settings: Settings, backends: Mapping[str, Backend]) -> tuple[ModelCard, ...]:

@@ -18,6 +18,11 @@ from extproc.model.errors import GatewayError
 from extproc.model.ports import Clock
 from extproc.model.reply import Event
 
+STREAM_TYPES = frozenset(
+    {"text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream"}
+)
+"""content types of replies that come piece by piece"""
+
 Headers = Mapping[str, str]
 """Lower-case names; values of a repeated header joined with `, `. Pseudo-headers are not among them."""
 
@@ -28,13 +33,15 @@ class Endpoint:
 
     `path` is exact, or ends in `*` and is a prefix. With `header` it answers only
     clients that send that header, and before those who do not ask for one: two
-    languages may have the same path.
+    languages may have the same path. `upload`: a body above the limit may pass
+    unseen, and then `parse_request` gets none of it.
     """
 
     method: str
     path: str
     operation: str
     header: str = ""
+    upload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,10 @@ class ReplyHead:
     headers: Headers
 
     @property
+    def streams(self) -> bool:
+        return self.content_type in STREAM_TYPES
+
+    @property
     def content_type(self) -> str:
         """Lower-case, without parameters."""
         return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
@@ -72,7 +83,8 @@ class Rendered:
     (content type, version); credentials are added later by `credentials/`.
     `renamed` gives the client's name for a tool whose name had to change, and
     `answer_tool` is the tool that was forced to get structured output: what it is
-    called with is the answer's text.
+    called with is the answer's text. `operation` is the dialect's own word for what
+    is asked; its decoder reads it where replies differ.
     """
 
     path: str
@@ -84,6 +96,7 @@ class Rendered:
     method: str = "POST"
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     answer_tool: str | None = None
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Stage:
 
     AFTER: ClassVar[tuple[str, ...]] = ()
     """Names of stages that must come before this one."""
+    READS_REQUESTS: ClassVar[bool] = True
+    """Whether it must see what a request says. If so, no upload passes unseen."""
 
     @classmethod
     def prepare(cls, block: object) -> Callable[[], Stage]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from extproc.envoygen.local_replies import CALL_ID_TOKEN, LocalReply
+from extproc.envoygen.local_replies import CALL_ID_TOKEN, ClientPath, LocalReply
 from extproc.flow.snapshot import ERROR_DIALECT, Registry
 from extproc.model.dialect import Dialect
 from extproc.model.errors import (
@@ -20,6 +20,9 @@ from extproc.model.errors import (
     TooLarge,
     UpstreamBad,
 )
+
+_ENVOYS = frozenset({"content-type", "x-sluice-call-id", "x-sluice-error-origin"})
+"""headers of a rendered error that Envoy sets itself"""
 
 _ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
     (400, InvalidRequest("The request is not valid HTTP.", code="bad_request")),
@@ -67,16 +70,22 @@ _ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
 def local_replies(registry: Registry) -> tuple[LocalReply, ...]:
     """One for each dialect and failure, then the same for paths that belong to no dialect."""
     replies: list[LocalReply] = []
-    for name, dialect in sorted(registry.dialects.items()):
-        paths = tuple(dict.fromkeys(endpoint.path for endpoint in dialect.endpoints))
-        if paths:
-            replies.extend(_of(name, dialect, paths))
-    replies.extend(_of(ERROR_DIALECT, registry.dialects[ERROR_DIALECT], ()))
+    for _, dialect in sorted(registry.dialects.items()):
+        for apart in (True, False):
+            paths = tuple(
+                ClientPath(one.path, one.method, one.header)
+                for one in dialect.endpoints
+                if bool(one.header) is apart
+            )
+            if paths:
+                replies.extend(_of(dialect, paths))
+    replies.extend(_of(registry.dialects[ERROR_DIALECT], ()))
     return tuple(replies)
 
 
-def _of(name: str, dialect: Dialect, paths: tuple[str, ...]) -> Iterator[LocalReply]:
+def _of(dialect: Dialect, paths: tuple[ClientPath, ...]) -> Iterator[LocalReply]:
     for status, error in _ERRORS:
         reply = dialect.render_error(error, CALL_ID_TOKEN)
         kind = reply.headers.get("content-type", "application/json")
-        yield LocalReply(name, paths, status, kind, reply.body.decode())
+        headers = tuple(pair for pair in reply.headers.items() if pair[0] not in _ENVOYS)
+        yield LocalReply(dialect.name, paths, status, kind, reply.body.decode(), headers)

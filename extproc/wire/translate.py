@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from extproc.config.names import ANSWERED, PLAN_NAMESPACE, ROUTE_NAMESPACE
@@ -117,21 +118,57 @@ def _plain(phase: Phase, mode: Mode | None) -> bytes:
 
 
 def _changed(answer: Continue, phase: Phase) -> bytes:
-    response = pb.ProcessingResponse()
-    common: pb.CommonResponse = getattr(response, phase.value).response
-    if answer.set:
-        common.header_mutation.MergeFromString(b"".join([_set(*pair) for pair in answer.set]))
+    """Written field by field: most of a message never changes, and serialised pieces can be joined."""
+    mutation = b"".join([_set(*pair) for pair in answer.set])
     if answer.remove:
-        common.header_mutation.remove_headers.extend(answer.remove)
+        mutation += _remove(answer.remove)
+    common = [_HEADER_MUTATION, _length(len(mutation)), mutation] if mutation else []
     if answer.body is not None:
-        common.body_mutation.body = answer.body
-    if answer.mode is not None:
-        response.mode_override.CopyFrom(_MODES[answer.mode])
+        size = _length(len(answer.body))
+        inner = 1 + len(size) + len(answer.body)
+        common += (_BODY_MUTATION, _length(inner), _BODY, size, answer.body)
     if answer.route is not None:
         # Envoy ignores this flag unless the same reply mutates a header; a routed request always does.
-        common.clear_route_cache = True
-        return response.SerializeToString() + _route(answer.route)
-    return response.SerializeToString()
+        common.append(_CLEAR_ROUTE_CACHE)
+    size = sum(map(len, common))
+    head = b"%b%b" % (_COMMON, _length(size))
+    whole = [_PHASES[phase], _length(len(head) + size), head, *common]
+    if answer.mode is not None:
+        whole.append(_MODE_OVERRIDES[answer.mode])
+    if answer.route is not None:
+        whole.append(_route(answer.route))
+    return b"".join(whole)
+
+
+def _length(size: int) -> bytes:
+    """A length as protobuf's varint."""
+    out = b""
+    while size > 0x7F:
+        out += _BYTES[size & 0x7F | 0x80]
+        size >>= 7
+    return out + _BYTES[size]
+
+
+_BYTES = [bytes([number]) for number in range(256)]
+
+
+def _tag(message: type[Message], field: str) -> bytes:
+    """The key that stands before a field which has a length; all of ours have numbers below 16."""
+    number = message.DESCRIPTOR.fields_by_name[field].number
+    return _BYTES[number << 3 | 2]
+
+
+_PHASES = {phase: _tag(pb.ProcessingResponse, phase.value) for phase in Phase}
+_COMMON = _tag(pb.BodyResponse, "response")
+_HEADER_MUTATION = _tag(pb.CommonResponse, "header_mutation")
+_BODY_MUTATION = _tag(pb.CommonResponse, "body_mutation")
+_BODY = _tag(pb.BodyMutation, "body")
+_CLEAR_ROUTE_CACHE = pb.CommonResponse(clear_route_cache=True).SerializeToString()
+
+
+@lru_cache(maxsize=_HEADERS)
+def _remove(names: tuple[str, ...]) -> bytes:
+    return pb.HeaderMutation(remove_headers=names).SerializeToString()
 
 
 @lru_cache(maxsize=_PLANS)
@@ -177,11 +214,14 @@ def _answered() -> bytes:
 _ANSWERED = _answered()
 
 
-def _mode(body: pb.ProcessingMode.BodySendMode) -> pb.ProcessingMode:
+def _mode(
+    body: pb.ProcessingMode.BodySendMode,
+    request: pb.ProcessingMode.BodySendMode = pb.ProcessingMode.BUFFERED,
+) -> pb.ProcessingMode:
     # An override replaces the whole mode, so every field is stated.
     return pb.ProcessingMode(
         request_header_mode=pb.ProcessingMode.SEND,
-        request_body_mode=pb.ProcessingMode.BUFFERED,
+        request_body_mode=request,
         response_header_mode=pb.ProcessingMode.SEND,
         response_body_mode=body,
         request_trailer_mode=pb.ProcessingMode.SKIP,
@@ -191,7 +231,12 @@ def _mode(body: pb.ProcessingMode.BodySendMode) -> pb.ProcessingMode:
 
 _MODES: Mapping[Mode, pb.ProcessingMode] = {
     Mode.REQUEST: _mode(pb.ProcessingMode.NONE),
+    Mode.UPLOAD: _mode(pb.ProcessingMode.NONE, request=pb.ProcessingMode.NONE),
     Mode.WHOLE: _mode(pb.ProcessingMode.BUFFERED),
     Mode.BOUNDED: _mode(pb.ProcessingMode.BUFFERED_PARTIAL),
     Mode.PIECES: _mode(pb.ProcessingMode.STREAMED),
+}
+_MODE_OVERRIDES = {
+    mode: pb.ProcessingResponse(mode_override=wanted).SerializeToString()
+    for mode, wanted in _MODES.items()
 }

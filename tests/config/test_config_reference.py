@@ -15,11 +15,11 @@ from extproc.config.reference import reference, schema
 HERE = Path(__file__).parent
 TOP = HERE.parent.parent
 BEYOND_A_SCHEMA = (
-    "alias-unknown", "alias-without-provider", "anchor", "control", "document", "duplicate",
-    "endpoint", "interpolation", "key-duplicate", "key-variable", "key-file", "limits-in-flight",
+    "alias-unknown", "alias-without-provider", "anchor", "auth", "control", "details", "document",
+    "duplicate", "endpoint", "headers", "interpolation", "key-duplicate", "key-variable", "key-file", "limits-in-flight",
     "nested", "not-utf8", "port-variable", "provider-dialect", "provider-unknown",
     "provider-no-endpoint", "proxy", "tabs", "tag", "tls-missing", "tls-provider", "unclosed",
-    "unquoted", "variable",
+    "unquoted", "variable", "variant",
 )  # fmt: skip
 """what one key alone cannot tell, or what is not YAML"""
 

@@ -21,7 +21,12 @@ server: {{host: 0.0.0.0}}
 providers:
   openai: {{api_key: "${{SECRET}}"}}
   anthropic: {{api_key: {secret}}}
-  gemini: {{api_key: "${{UNSET:-{secret}}}"}}
+  gemini: {{api_key: "${{UNSET:-{secret}}}", headers: {{x-team: "${{SECRET}}"}}}}
+  azure:
+    endpoint: https://acme.openai.azure.com
+    auth: {{azure: {{tenant: t, client_id: c, client_secret: "${{SECRET}}"}}}}
+  bedrock:
+    auth: {{aws: {{role_arn: "arn:aws:iam::123456789012:role/x", external_id: "${{SECRET}}"}}}}
 keys:
   - {{name: alice, key: "a${{SECRET}}"}}
   - {{name: bob, key: "b{secret}"}}
@@ -43,6 +48,12 @@ BAD = [
     "providers: {{openai: {secret}}}",
     "providers: {{acme: {{dialect: openai_chat, endpoint: 'https://u:{secret}@acme.example'}}}}",
     "providers: {{acme: {{dialect: openai_chat, endpoint: 'https://acme.example/?key={secret}'}}}}",
+    "providers: {{openai: {{headers: {{x-key: 'é{secret}'}}}}}}",
+    "providers: {{openai: {{headers: {{authorization: '{secret}'}}}}}}",
+    "providers: {{openai: {{headers: [{secret}]}}}}",
+    "providers: {{azure: {{auth: {{azure: {{client_secret: ['{secret}']}}}}}}}}",
+    "providers: {{azure: {{auth: {{azure: {{client_secret: '{secret}', token_file: x}}}}}}}}",
+    "providers: {{bedrock: {{auth: {{aws: {{external_id: '${{SECRET}}'}}}}}}}}",
     "providers: {{openai: {{proxy: 'u:{secret}@proxy:3128'}}}}",
     "keys: [{secret}]",
     "keys: {secret}",

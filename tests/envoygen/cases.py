@@ -16,18 +16,22 @@ from extproc.config.schema import (
     ServerTls,
     Settings,
 )
-from extproc.envoygen.local_replies import LocalReply
+from extproc.envoygen.local_replies import ClientPath, LocalReply
 from extproc.envoygen.render import EnvoyFiles, render
 
 CERTS = Path(__file__).parent / "certs"
 ROOTS = CERTS / "ca.crt"
 SECRET = "sk-never-in-a-file"
 
+CHAT_PATHS = (
+    ClientPath("/v1/chat/completions"),
+    ClientPath("/v1/models*", "GET", "x-asks-so"),
+)
 REPLIES = (
     LocalReply("any", (), None, "application/json", '{"error":"failed","id":"@CALL_ID@"}\n'),
     LocalReply(
         "openai_chat",
-        ("/v1/chat/completions", "/v1/models*"),
+        CHAT_PATHS,
         None,
         "application/json",
         '{"error":{"message":"The gateway failed."},"id":"@CALL_ID@"}\n',
@@ -35,12 +39,13 @@ REPLIES = (
     LocalReply("any", (), 431, "application/json", '{"error":"headers","id":"@CALL_ID@"}\n'),
     LocalReply(
         "openai_chat",
-        ("/v1/chat/completions", "/v1/models*"),
+        CHAT_PATHS,
         413,
         "application/json",
         '{"error":{"message":"100% of the limit is used."},"id":"@CALL_ID@"}\n',
+        (("x-request-id", "@CALL_ID@"),),
     ),
-    LocalReply("simple_query", ("/query",), None, "text/plain", "failed: @CALL_ID@\n"),
+    LocalReply("simple_query", (ClientPath("/query"),), None, "text/plain", "failed: @CALL_ID@\n"),
 )
 
 

@@ -11,7 +11,7 @@ import pytest
 from extproc.config.layout import Layout
 from extproc.config.schema import Provider, Server, Settings
 from extproc.envoygen.binary import envoy_binary, trusted_roots
-from extproc.envoygen.local_replies import LocalReply, local_reply_config
+from extproc.envoygen.local_replies import ClientPath, LocalReply, local_reply_config
 from extproc.envoygen.nodes import RenderError, seconds
 from extproc.envoygen.render import dump, render
 from tests.envoygen.cases import ROOTS, minimal, rendered, several
@@ -76,9 +76,9 @@ def test_particular_replies_come_first() -> None:
     given = [
         LocalReply("any", (), None, "t", "4"),
         LocalReply("any", (), 431, "t", "3"),
-        LocalReply("a", ("/a",), None, "t", "2"),
-        LocalReply("a", ("/a",), 413, "t", "1"),
-        LocalReply("b", ("/b",), 413, "t", "1b"),
+        LocalReply("a", (ClientPath("/a"),), None, "t", "2"),
+        LocalReply("a", (ClientPath("/a"),), 413, "t", "1"),
+        LocalReply("b", (ClientPath("/b"),), 413, "t", "1b"),
     ]
     bodies = re.findall(r'"inline_string": "(\w+)"', dump(local_reply_config(given)))
     assert bodies == ["1", "1b", "2", "3", "4"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.unknown_fields import UnknownFieldSet
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extproc.flow.messages import (
     CONTINUE,
@@ -144,3 +147,31 @@ def test_reply_is_marked_as_ours() -> None:
     assert response.immediate_response.status.code == 401
     assert response.immediate_response.body == b"{}"
     assert response.dynamic_metadata["sluice.plan"]["answered"] == "1"  # type: ignore[index]
+
+
+NAMES = st.text("abcdefgh-:", min_size=1, max_size=12)
+VALUES = st.text(st.characters(codec="latin-1"), max_size=300)
+CONTINUES = st.builds(
+    Continue,
+    set=st.lists(st.tuples(NAMES, VALUES), max_size=20).map(tuple),
+    remove=st.lists(NAMES, max_size=20).map(tuple),
+    body=st.none() | st.integers(0, 70_000).map(lambda size: b"x" * size),
+    mode=st.none() | st.sampled_from(Mode),
+    route=st.none() | st.just(Route(("provider-a",), (("model", "m"),))),
+)
+
+
+@given(CONTINUES, st.sampled_from(Phase))
+def test_what_is_written_by_hand_is_what_protobuf_writes(answer: Continue, phase: Phase) -> None:
+    got = pb.ProcessingResponse.FromString(outgoing(answer, phase))
+    common = getattr(got, phase.value).response
+    sent = [(h.header.key, h.header.raw_value) for h in common.header_mutation.set_headers]
+    assert sent == [(name, value.encode("latin-1")) for name, value in answer.set]
+    assert tuple(common.header_mutation.remove_headers) == answer.remove
+    assert common.HasField("body_mutation") == (answer.body is not None)
+    assert common.body_mutation.body == (answer.body or b"")
+    assert common.clear_route_cache == (answer.route is not None)
+    assert got.HasField("mode_override") == (answer.mode is not None)
+    again = pb.ProcessingResponse.FromString(got.SerializeToString())
+    assert again == got
+    assert len(UnknownFieldSet(got)) == 0

@@ -1,0 +1,208 @@
+"""The language of a provider's block. What its keys mean together is `providers.py`'s."""
+
+from __future__ import annotations
+
+from extproc.config.schema import SecurityLevel
+from extproc.config.shapes import (
+    Block,
+    Choice,
+    Duration,
+    Either,
+    Field,
+    FileName,
+    Flag,
+    ListOf,
+    Number,
+    SecretText,
+    Table,
+    Text,
+)
+from extproc.config.texts import FILE, HOST, MODEL, PATTERN, endpoint_problem, proxy_problem
+from extproc.model.call import OnLossy
+
+VARIANTS = ("azure", "vertex", "bedrock")
+AUTH_WORDS = ("api_key", "aws", "azure", "google", "none")
+MOST_HEADERS = 20
+
+_DIALECT = Text("a dialect")
+_ID = Text("letters, digits and `-`", pattern=r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
+_TOKENS = Number(low=1, high=10**9)
+
+_TLS = Block(
+    {
+        "ca": Field(FILE, "PEM file of the authorities to trust", "the system's"),
+        "cert": Field(FILE, "PEM file of our own certificate, when the provider asks for one"),
+        "key": Field(FILE, "PEM file of its private key"),
+        "sni": Field(
+            Text("a host name", pattern=HOST),
+            "name to ask for and to verify",
+            "the endpoint's host",
+        ),
+    }
+)
+
+_AWS = Block(
+    {
+        "role_arn": Field(
+            Text(
+                "the ARN of a role",
+                pattern=r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[0-9A-Za-z_+=,.@/-]+",
+            ),
+            "role to take on, starting from the keys that AWS's variables name",
+        ),
+        "session_name": Field(
+            Text(
+                "2 to 64 letters, digits and any of `_+=,.@-`", pattern=r"[0-9A-Za-z_+=,.@-]{2,64}"
+            ),
+            "what AWS's logs call our session of that role",
+            "sluice",
+        ),
+        "external_id": Field(SecretText(soft=True), "what the owner of the role asks us to say"),
+        "web_identity_token_file": Field(
+            FileName(), "token to take on the role with, in place of keys; read anew each time"
+        ),
+    }
+)
+
+_AZURE = Block(
+    {
+        "tenant": Field(
+            Text("the id or domain of a tenant", pattern=r"[0-9A-Za-z][0-9A-Za-z.-]{0,252}"),
+            "where the application is registered; left out: a managed identity",
+        ),
+        "client_id": Field(_ID, "the application, or one of several managed identities"),
+        "client_secret": Field(
+            SecretText(soft=True), "the application's secret: `${VAR}`, or `{file: path}`"
+        ),
+        "token_file": Field(
+            FileName(), "federated token in place of a secret; read anew each time"
+        ),
+    }
+)
+
+_GOOGLE = Block(
+    {
+        "credentials_file": Field(
+            FILE,
+            "key file of a service account; read anew each time",
+            "GOOGLE_APPLICATION_CREDENTIALS, or the machine's own account",
+        )
+    }
+)
+
+_AUTH = Block(
+    {
+        "aws": Field(_AWS, "Signature Version 4; without a role, with what AWS's variables name"),
+        "azure": Field(_AZURE, "a token of Entra, in place of Azure's key"),
+        "google": Field(_GOOGLE, "a token of Google Cloud"),
+    },
+    one_of=("aws", "azure", "google"),
+)
+
+_CAPABILITIES = Block(
+    {
+        "tools": Field(Flag(), "it can call tools"),
+        "vision": Field(Flag(), "it can see images"),
+        "json_schema": Field(Flag(), "it can keep to a JSON schema"),
+        "reasoning": Field(Flag(), "it can think before it answers"),
+        "adaptive_thinking": Field(Flag(), "it decides how much to think (newer Claude)"),
+        "system_in_messages": Field(Flag(), "it takes system messages mid-way (newer Claude)"),
+        "max_output": Field(_TOKENS, "most tokens of an answer"),
+        "context": Field(_TOKENS, "most tokens of question and answer together"),
+    }
+)
+
+PROVIDER = Block(
+    {
+        "dialect": Field(
+            Either(_DIALECT, ListOf(_DIALECT, 1)),
+            "the wire language that it speaks; of several, the first is used unless a client "
+            "speaks another one of them",
+            "the known provider's",
+        ),
+        "variant": Field(
+            Choice(VARIANTS),
+            "what differs from the dialect's own home: paths, headers, a few fields",
+            "the known provider's",
+        ),
+        "endpoint": Field(
+            Text(
+                "an http:// or https:// URL without user name, query and fragment",
+                problem=endpoint_problem,
+                quiet=True,
+                soft=True,
+            ),
+            "base URL of its API, as its own SDK takes it",
+            "the known provider's, or the region's",
+        ),
+        "region": Field(
+            Text("the name of a region", pattern=r"[a-z][a-z0-9-]{0,39}", soft=True),
+            "region of AWS, location of Vertex",
+            "the known provider's variable; us-east-1 for AWS",
+        ),
+        "project": Field(
+            Text("the id of a project", pattern=r"[a-z0-9][a-z0-9.:-]{0,99}", soft=True),
+            "project of Vertex",
+            "the known provider's variable",
+        ),
+        "api_version": Field(
+            Text("letters, digits, `.` and `-`", pattern=r"[0-9A-Za-z][0-9A-Za-z.-]{0,39}"),
+            "version of Azure's, Anthropic's or Gemini's API",
+            "the dialect's",
+        ),
+        "api_key": Field(
+            SecretText(soft=True),
+            "its secret: `${VAR}`, or `{file: path}`",
+            "the known provider's variable, unless `endpoint` is given",
+        ),
+        "auth": Field(
+            Either(Choice(AUTH_WORDS), _AUTH),
+            "how requests are signed",
+            "api_key; without one aws and google for their own hosts, none elsewhere",
+        ),
+        "headers": Field(
+            Table(
+                Text(
+                    "printable ASCII without blanks at its ends",
+                    pattern=r"[!-~]([ -~]{0,4094}[!-~])?",
+                    quiet=True,
+                    soft=True,
+                ),
+                r"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,100}",
+                "the name of a header",
+                at_most=MOST_HEADERS,
+            ),
+            "headers that every request to it carries, such as `anthropic-beta`",
+        ),
+        "on_lossy": Field(
+            Choice(tuple(OnLossy)),
+            "what becomes of a feature that its dialect cannot carry, where neither is plainly right",
+            "drop",
+        ),
+        "capabilities": Field(
+            Table(_CAPABILITIES, PATTERN.pattern or "", PATTERN.expected),
+            "what models can do, by name, prefix ending in `*`, or `*`; the most exact says it",
+            "what is known of well-known models",
+        ),
+        "models": Field(
+            ListOf(PATTERN, 1),
+            "what it serves: names, prefixes ending in `*`, or `*`",
+            "the known provider's, and `model`",
+        ),
+        "model": Field(MODEL, "what it answers with when a caller names the provider alone"),
+        "timeout": Field(Duration(), "for its whole answer, or the silence within a stream", "60"),
+        "security_level": Field(
+            Choice(tuple(SecurityLevel)),
+            "how sensitive a prompt it may see",
+            "the known provider's, or medium",
+        ),
+        "cost_per_token": Field(
+            Number(low=0, high=1000, whole=False), "price of one token, in your currency"
+        ),
+        "tls": Field(_TLS, "how to verify it, and how to prove ourselves"),
+        "proxy": Field(
+            Text("host:port", problem=proxy_problem, quiet=True),
+            "`host:port` of an HTTP proxy to go through; https endpoints only",
+        ),
+    }
+)

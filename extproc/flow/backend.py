@@ -1,0 +1,142 @@
+"""A provider, ready to use: its languages, its credential, and what never changes of its requests.
+
+Compiled once for each configuration. Gives `Target`s; asks nobody and waits for
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from extproc.config.models import capabilities
+from extproc.config.names import provider_cluster
+from extproc.config.schema import Provider
+from extproc.model.call import OnLossy, Target
+from extproc.model.dialect import Dialect
+from extproc.model.ports import Credential
+
+_SECONDS_TO_MS = 1000
+_EXACT = 1 << 16
+_MOST_TARGETS = 4096
+"""targets kept for a provider: a client may name any model where `*` is served"""
+_ONLY: Mapping[str, str] = {"anthropic_messages": "claude"}
+"""a language that a provider of several speaks for these models alone"""
+_NEEDED: Mapping[str, str] = {"gemini_generate": "anthropic_messages"}
+"""where such models are not to be had in the provider's first language"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """`dialects` are the languages it speaks, its own first. `fixed` are headers that never change."""
+
+    provider: Provider
+    dialects: Mapping[str, Dialect]
+    credential: Credential
+    cluster: str
+    authority: str
+    base_path: str
+    fixed: tuple[tuple[str, str], ...]
+    _targets: dict[tuple[str, str], Target] = field(
+        default_factory=dict[tuple[str, str], Target], repr=False, compare=False
+    )
+
+    def fit(self, model: str) -> int:
+        """How exactly the provider's names say that it serves a model: 0 = it does not."""
+        return max((_fit(pattern, model) for pattern in self.provider.models), default=0)
+
+    @property
+    def default_model(self) -> str | None:
+        """What it answers with when no model is named."""
+        if self.provider.model:
+            return self.provider.model
+        return next((m for m in self.provider.models if not m.endswith("*")), None)
+
+    def dialect(self, client: str, model: str) -> Dialect:
+        """In which language to ask it: the client's where it speaks that, so that bytes pass untouched."""
+        first = self.provider.dialect
+        name = client if client in self.dialects else first
+        special = _ONLY.get(name)
+        if special is not None and name != first and special not in model:
+            name = first
+        needed = _NEEDED.get(first, "")
+        if needed in self.dialects and _ONLY[needed] in model:
+            name = needed
+        return self.dialects[name]
+
+    def target(self, model: str, dialect: str) -> Target:
+        known = self._targets.get((model, dialect))
+        if known is not None:
+            return known
+        provider = self.provider
+        details = (
+            ("api_version", provider.api_version),
+            ("project", provider.project),
+            ("region", provider.region),
+        )
+        made = Target(
+            provider=provider.name,
+            model=model,
+            dialect=dialect,
+            cluster=self.cluster,
+            authority=self.authority,
+            base_path=self.base_path,
+            timeout=provider.timeout,
+            variant=provider.variant,
+            details=tuple((name, value) for name, value in details if value),
+            capabilities=capabilities(provider, model),
+            on_lossy=OnLossy(provider.on_lossy),
+        )
+        if len(self._targets) < _MOST_TARGETS:
+            self._targets[model, dialect] = made
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """`dialect` is the language in which the provider is asked."""
+
+    backend: Backend
+    dialect: Dialect
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`name` is the model as configured: bounded in number, so fit for a metric's label."""
+
+    name: str
+    targets: tuple[Planned, ...]
+
+
+def compile_backend(
+    provider: Provider, dialects: Mapping[str, Dialect], credential: Credential
+) -> Backend:
+    """`dialects` are those that it speaks, by name, its own among them."""
+    url = urlsplit(provider.endpoint)
+    timeout = str(int(provider.timeout * _SECONDS_TO_MS))
+    return Backend(
+        provider=provider,
+        dialects=dialects,
+        credential=credential,
+        cluster=provider_cluster(provider.name),
+        authority=url.netloc,
+        base_path=url.path.rstrip("/"),
+        fixed=(
+            (":authority", url.netloc),
+            ("accept-encoding", "identity"),
+            ("user-agent", "sluice"),
+            ("x-envoy-upstream-rq-per-try-timeout-ms", timeout),
+            *((name, value.reveal()) for name, value in provider.headers.items()),
+        ),
+    )
+
+
+def _fit(pattern: str, model: str) -> int:
+    """A name fits best, then the longest prefix (a pattern that ends in `*`)."""
+    if pattern == model:
+        return _EXACT
+    if pattern.endswith("*") and model.startswith(pattern[:-1]):
+        return len(pattern)
+    return 0
