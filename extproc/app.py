@@ -11,9 +11,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extproc import discover
 from extproc.child import Parent, SystemClock
+from extproc.config.schema import Transport
 from extproc.credentials.fetching import kept_fresh
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
@@ -21,8 +23,11 @@ from extproc.flow.record import Record
 from extproc.flow.snapshot import compile_snapshot
 from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import ExchangeRecord, Metrics
-from extproc.wire.grpc_server import GrpcServer
+from extproc.wire.native_server import NativeServer
 from extproc.wire.processor import Conversation, message_limit
+
+if TYPE_CHECKING:
+    from extproc.wire.grpc_server import GrpcServer
 
 STDERR = 2
 _SECRET_BYTES = 32
@@ -64,7 +69,7 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         metrics.begin()
         return Conversation(machine, finish, call_id, peer)
 
-    server = GrpcServer(socket, message_limit(settings.limits.body), converse)
+    server = transport(settings.transport)(socket, message_limit(settings.limits.body), converse)
     async with kept_fresh(backend.credential for backend in snapshot.backends.values()):
         await server.start()
         parent.ready()
@@ -72,6 +77,17 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         await server.stop(settings.limits.drain_timeout)
     log.close()
     return 0
+
+
+def transport(wanted: Transport) -> type[NativeServer | GrpcServer]:
+    """The server of that name. The grpc library is only loaded where it serves: it is large."""
+    match wanted:
+        case Transport.NATIVE:
+            return NativeServer
+        case Transport.GRPC:
+            from extproc.wire.grpc_server import GrpcServer
+
+            return GrpcServer
 
 
 def measured(record: Record) -> ExchangeRecord:

@@ -24,6 +24,7 @@ from extproc.config.schema import (
     Secret,
     Server,
     TargetRef,
+    Transport,
 )
 
 SHORT_KEY = 16
@@ -135,6 +136,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
     server: Server = Server()
     workers: int = 0
+    transport: Transport = Transport.NATIVE
     providers: dict[str, ProviderDraft] = {}
     models: dict[str, tuple[TargetDraft, ...]] = {}
     keys: tuple[KeyDraft, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from extproc.config.catalogue import KNOWN
 from extproc.config.provider_keys import PROVIDER
-from extproc.config.schema import KeyRole, LogFormat, LogLevel
+from extproc.config.schema import KeyRole, LogFormat, LogLevel, Transport
 from extproc.config.shapes import (
     Block,
     Choice,
@@ -157,6 +157,11 @@ ROOT = Block(
     {
         "server": Field(SERVER, "where clients come in"),
         "workers": Field(Number(0, 1024), "worker processes; 0 = one for each core", "0"),
+        "transport": Field(
+            Choice(tuple(Transport)),
+            "how workers serve Envoy: `native` is ours and quick, `grpc` is the grpc library",
+            "native",
+        ),
         "data": Field(
             FileName(), "folder for stores, sockets and Envoy's configuration", ".sluice"
         ),

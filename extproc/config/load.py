@@ -93,6 +93,7 @@ def _settings(
     return Settings(
         server=draft.server,
         workers=draft.workers,
+        transport=draft.transport,
         data=cast("Path", values.get("data", folder / Settings().data)),
         providers=backends,
         models=models,

@@ -64,6 +64,11 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Transport(StrEnum):
+    NATIVE = "native"
+    GRPC = "grpc"
+
+
 class ServerTls(Struct, frozen=True, kw_only=True):
     """Files of the certificate that clients see."""
 
@@ -206,6 +211,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: Server = Server()
     workers: int = 0
     """worker processes; 0 = one for each core"""
+    transport: Transport = Transport.NATIVE
     data: Path = Path(".sluice")
     providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
     models: dict[str, tuple[TargetRef, ...]] = field(

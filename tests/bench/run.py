@@ -176,14 +176,14 @@ def bare(stack: ExitStack, folder: Path, upstream: int) -> System:
     return System("bare Envoy", url, processes={"envoy": pid})
 
 
-def noop(stack: ExitStack, folder: Path, upstream: int) -> System:
+def noop(stack: ExitStack, folder: Path, upstream: int, module: str = "tests.bench.noop") -> System:
     """Sluice's own Envoy configuration, with a worker that decides nothing."""
     port = free_port()
     worker_socket = folder / "noop.sock"
     command = [
         sys.executable,
         "-m",
-        "tests.bench.noop",
+        module,
         str(worker_socket),
         provider_cluster("acme"),
     ]
