@@ -59,6 +59,8 @@ class SseSplitter:
         """The frames that `chunk` completes. `chunk` itself is the `raw` of a frame that fills it."""
         if self._pending or self._first or self.too_long or len(chunk) > self._max:
             return self._feed_slowly(chunk)
+        if chunk.endswith(b"\r\n\r\n"):
+            return self._feed_lines(chunk)
         if b"\r" in chunk or not chunk.endswith(b"\n\n"):
             return self._feed_slowly(chunk)
         pieces = chunk.split(b"\n\n")
@@ -66,6 +68,17 @@ class SseSplitter:
         if len(pieces) == 1:
             return [_frame(chunk, pieces[0])]
         return [_frame(piece + b"\n\n", piece) for piece in pieces]
+
+    def _feed_lines(self, chunk: bytes) -> list[Frame]:
+        """Whole events of one line each, with CRLF; anything else takes the slow way."""
+        pieces = chunk.split(b"\r\n\r\n")
+        pieces.pop()
+        ends = 2 * len(pieces)
+        if chunk.count(b"\n") != ends or chunk.count(b"\r") != ends:
+            return self._feed_slowly(chunk)
+        if len(pieces) == 1:
+            return [_frame(chunk, pieces[0])]
+        return [_frame(piece + b"\r\n\r\n", piece) for piece in pieces]
 
     def close(self) -> list[Frame]:
         """What the stream left unfinished, as a frame, if there is anything."""

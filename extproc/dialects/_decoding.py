@@ -51,6 +51,15 @@ def read_object(data: bytes) -> dict[str, Json]:
     return value
 
 
+def read_exactly(data: bytes) -> dict[str, Json]:
+    """As `read_object`, with integers of any size exact: for frames whose objects become text again."""
+    try:
+        value = jsontext.loads(data)
+    except jsontext.BadJson:
+        return read_object(data)
+    return value if isinstance(value, dict) else read_object(data)
+
+
 class HasRaw(Protocol):
     @property
     def raw(self) -> bytes: ...
@@ -240,13 +249,19 @@ class Whole:
 
 
 class Framed(Generic[F]):
-    """A stream of frames. The frame that failed, an unfinished one, and withheld ones do not pass."""
+    """A stream of frames. The frame that failed, an unfinished one, and withheld ones do not pass.
 
-    __slots__ = ("_failed", "_out", "_reader", "_splitter")
+    `rewritten`: the frames' raw bytes are not those that came, and only they may pass.
+    """
 
-    def __init__(self, splitter: Splitter[F], reader: Reader[F]) -> None:
+    __slots__ = ("_failed", "_out", "_reader", "_rewritten", "_splitter")
+
+    def __init__(
+        self, splitter: Splitter[F], reader: Reader[F], *, rewritten: bool = False
+    ) -> None:
         self._splitter = splitter
         self._reader = reader
+        self._rewritten = rewritten
         self._out: list[bytes] = []
         self._failed = False
 
@@ -254,9 +269,12 @@ class Framed(Generic[F]):
         if self._failed:
             return ()
         if self._reader.done:
-            self._out.append(data)
+            if self._rewritten:
+                self._out.extend(frame.raw for frame in self._splitter.feed(data))
+            else:
+                self._out.append(data)
             return ()
-        whole = not self._splitter.pending
+        whole = not self._splitter.pending and not self._rewritten
         try:
             frames = self._splitter.feed(data)
             whole = self._read(frames) and whole and not self._splitter.pending
@@ -273,13 +291,14 @@ class Framed(Generic[F]):
                 # Nothing was cut or withheld: the very bytes that came.
                 del self._out[len(self._out) - len(frames) :]
                 self._out.append(data)
-        if self._reader.done and self._splitter.pending:
+        if self._reader.done and self._splitter.pending and not self._rewritten:
             self._out.extend(frame.raw for frame in self._splitter.close())
         return self._events()
 
     def close(self) -> Sequence[Event]:
         if self._failed or self._reader.done:
             return ()
+        kept = len(self._out)
         try:
             with contextlib.suppress(Unreadable):
                 self._read(self._splitter.close())
@@ -289,6 +308,8 @@ class Framed(Generic[F]):
             self._fail(_TOO_MANY)
         except GatewayError as error:
             self._fail(error)
+        if self._failed:
+            del self._out[kept:]
         return self._events()
 
     def take(self) -> bytes:

@@ -56,6 +56,17 @@ def write_spans(limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
     return out
 
 
+def write_times(limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
+    """Anthropic's spelling, without resets: those are times of day, and there is no clock here."""
+    out: dict[str, str] = {}
+    for one in limits:
+        if one.limit is not None:
+            out[f"anthropic-ratelimit-{one.kind}-limit"] = str(one.limit)
+        if one.remaining is not None:
+            out[f"anthropic-ratelimit-{one.kind}-remaining"] = str(one.remaining)
+    return out
+
+
 def _count(text: str | None) -> int | None:
     if text is None or not text.strip().isdecimal():
         return None

@@ -56,6 +56,7 @@ class Choice:
 
     __slots__ = (
         "by_index",
+        "called",
         "extra",
         "index",
         "kind",
@@ -75,6 +76,7 @@ class Choice:
         self.part = 0
         self.last = -1
         self.opened = NOTHING
+        self.called = False
         self.tools: list[_Tool] = []
         self.by_index: dict[int, _Tool] = {}
         self.raw: str | None = None
@@ -145,6 +147,35 @@ class Parts:
         if choice.last < 0:
             self._open(choice, PartKind.OPAQUE)
         self.out.append(Note(kind, value, choice.last, choice.index, self._dialect))
+
+    # --- what comes in one piece
+
+    def open_thought(self, choice: Choice, extra: Extra = NOTHING) -> None:
+        """A new part for reasoning, also where one is open."""
+        self._open(choice, PartKind.THINKING, extra)
+
+    def end_part(self, choice: Choice) -> None:
+        """Ends the part that is open, so that what follows cannot join it. Calls in pieces stay open."""
+        self._close(choice)
+
+    def whole_tool(
+        self, choice: Choice, call_id: str, name: str, arguments: str, extra: Extra = NOTHING
+    ) -> None:
+        """A call that is complete: its part starts and ends here. An empty id is minted."""
+        self._close(choice)
+        choice.called = True
+        part = choice.last = self._next(choice)
+        call_id = call_id or self._minted(choice, part)
+        self.out.append(PartStarted(PartKind.TOOL, part, choice.index, call_id, name, extra))
+        if arguments:
+            self.out.append(ToolDelta(arguments, part, choice.index))
+        self.out.append(PartEnded(part, choice.index))
+
+    def opaque(self, choice: Choice, kind: NoteKind, value: Json) -> None:
+        """A part of its own for what only this dialect knows."""
+        self._open(choice, PartKind.OPAQUE)
+        self.out.append(Note(kind, value, choice.part, choice.index, self._dialect))
+        self._close(choice)
 
     def _open(self, choice: Choice, kind: PartKind, extra: Extra = NOTHING) -> None:
         self._close(choice)
@@ -220,7 +251,7 @@ class Parts:
         self._close(choice)
         tool.part = choice.last = self._next(choice)
         if not tool.id:
-            tool.id = self._minted(choice, tool)
+            tool.id = self._minted(choice, tool.part)
         extra = Extra(self._dialect, tool.extra) if tool.extra else NOTHING
         self.out.append(
             PartStarted(PartKind.TOOL, tool.part, choice.index, tool.id, tool.name, extra)
@@ -230,8 +261,8 @@ class Parts:
             self.out.append(ToolDelta(piece, tool.part, choice.index))
         tool.held.clear()
 
-    def _minted(self, choice: Choice, tool: _Tool) -> str:
-        seed = f"{self._reply_id}/{choice.index}/{tool.part}"
+    def _minted(self, choice: Choice, part: int) -> str:
+        seed = f"{self._reply_id}/{choice.index}/{part}"
         return "call_" + hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:24]
 
     # --- the end
@@ -253,7 +284,7 @@ class Parts:
         self.out.append(Finished())
 
     def _ended(self, choice: Choice) -> ChoiceEnded:
-        reason = self._reason(choice.raw, bool(choice.tools))
+        reason = self._reason(choice.raw, choice.called or bool(choice.tools))
         extra = Extra(self._dialect, choice.extra)
         return ChoiceEnded(reason, choice.index, choice.raw, choice.stop, extra)
 

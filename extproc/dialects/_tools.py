@@ -20,11 +20,12 @@ NO_PARAMETERS: Mapping[str, Json] = {"type": "object", "properties": {}}
 """the schema of a tool that takes nothing"""
 
 
-def legal_id(call_id: str, legal: re.Pattern[str]) -> str:
-    """The id itself if the target takes it, else one that is made of it."""
+def legal_id(call_id: str, legal: re.Pattern[str], length: int = 1 + _HEX) -> str:
+    """The id itself if the target takes it, else one of `length` characters that is made of it."""
     if legal.fullmatch(call_id):
         return call_id
-    return "x" + hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:_HEX]
+    digest = hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()
+    return "x" + digest[: length - 1]
 
 
 def minted_id(*seed: object) -> str:

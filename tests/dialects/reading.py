@@ -146,7 +146,7 @@ def assert_cuts_agree(new: Callable[[], ReplyDecoder], body: bytes, steps: Itera
     for step in steps:
         pieces = [body[at : at + step] for at in range(0, len(body), step)]
         events, passed = drain(new(), pieces)
-        assert joined(events) == joined(whole)
+        assert repr(joined(events)) == repr(joined(whole))
         assert passed == raw
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -36,6 +36,8 @@ from extproc.model.reply import (
 )
 
 from . import kit_chat as kit
+from . import strategies
+from .reading import joined
 
 GOOD = [name for name in kit.streams() if name != "error_midway.sse"]
 
@@ -288,3 +290,13 @@ def test_surrogates_leave_as_replacements() -> None:
     ]
     assert kit.text(kit.decode(kit.encode(events))) == "a\ufffd"
     assert kit.text(kit.decode(kit.encode(events, stream=False), kit.JSON)) == "a\ufffd"
+
+
+@given(strategies.replies("openai_chat", choices=2, broken=True, failing=False))
+@settings(max_examples=60)
+def test_calls_and_choices_that_interleave_are_read_again(events: list[Event]) -> None:
+    expected = [
+        replace(event, created=event.created or 0) if isinstance(event, Started) else event
+        for event in carries(events)
+    ]
+    assert joined(through(events)) == joined(expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,8 +12,9 @@ import pytest
 
 from extproc.dialects.openai_chat import DIALECT
 from extproc.model import errors as e
+from extproc.model.call import CallId
 from extproc.model.chat import ListModels
-from extproc.model.dialect import ModelCard
+from extproc.model.dialect import ModelCard, ReplyContext
 
 from . import kit_chat as kit
 
@@ -255,4 +257,15 @@ def test_trap_62_headers_that_may_travel() -> None:
     for name in ("authorization", "cookie", "openai-organization", "openai-project", "host"):
         assert name not in DIALECT.request_headers
     for name in ("set-cookie", "openai-organization", "authorization", "connection"):
+        assert name not in DIALECT.reply_headers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_trap_11_no_header_of_the_old_body_is_written_or_let_through(stream: bool) -> None:
+    chat = replace(
+        kit.parse({"model": "m", "messages": [{"role": "user", "content": "x"}]}), stream=stream
+    )
+    _, written = DIALECT.encoder(chat, ReplyContext(CallId(CALL), "m", 0)).head()
+    for name in ("content-length", "content-encoding", "etag", "transfer-encoding"):
+        assert name not in written
         assert name not in DIALECT.reply_headers

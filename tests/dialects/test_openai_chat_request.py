@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.dialects._extras import BOUND
 from extproc.dialects.openai_chat import DIALECT
 from extproc.model.chat import (
     Chat,
@@ -290,9 +291,13 @@ def test_messages_name_the_place(request_: Any, param: str, message: str) -> Non
         b'{"a":\xff}',
         b"[" * 100_000,
         b'{"model":"a","mod\\u0065l":"b"}',
+        b'{"model":"a","n":1e400}',
+        b'{"model":"a","temperature":NaN}',
+        b'{"model":"a","temperature":-Infinity}',
     ],
 )
 def test_bodies_that_are_no_json_object(raw: bytes) -> None:
+    """trap 16, trap 18, trap 19, trap 20: what parsers disagree on never gets in."""
     assert refused(raw).code in ("invalid_json", "invalid_type")
 
 
@@ -304,6 +309,14 @@ def test_trap_22_stream_must_be_a_boolean(value: Any) -> None:
 def test_trap_22_stream_null_is_the_default() -> None:
     assert kit.parse(body(stream=None)).stream is False
     assert kit.parse(body(stream=True)).stream is True
+
+
+def test_trap_18_long_integers_stay_exact() -> None:
+    """trap 18: in both ways out, spliced and written anew."""
+    number = 123456789012345678901234567890
+    raw = json.dumps(body(seed=number)).encode()
+    assert json.loads(rendered(raw, "other").body)["seed"] == number
+    assert kit.rebuilt(kit.parse(raw))["seed"] == number
 
 
 def test_trap_33_both_token_limits() -> None:
@@ -442,3 +455,21 @@ def test_bad_option_headers_are_named(name: str, value: str) -> None:
 def test_every_error_is_a_gateway_error_with_status_400() -> None:
     error: GatewayError = refused(body(n="x"))
     assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("members", "bound"),
+    [
+        ({"modalities": ["text", "audio"], "audio": {"voice": "v"}}, ["audio", "modalities"]),
+        ({"modalities": ["text"]}, None),
+        ({"web_search_options": {}}, ["web_search_options"]),
+        ({"response_format": {"type": "grammar"}}, ["response_format"]),
+        ({"tool_choice": {"type": "custom"}}, ["tool_choice"]),
+        ({"prediction": None, "verbosity": "low"}, None),
+    ],
+)
+def test_what_changes_the_answer_is_bound_to_this_dialect(
+    members: dict[str, Any], bound: list[str] | None
+) -> None:
+    """Other targets refuse it by `Losses.foreign`, and do not drop it."""
+    assert kit.parse(body(**members)).extra.fields.get(BOUND) == bound

@@ -10,11 +10,13 @@ import pytest
 
 from extproc.dialects.openai_chat import DIALECT as OPENAI
 from extproc.dialects.simple_query import DIALECT
+from extproc.discover import registry
 from extproc.model.call import CallId, Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import Rendered, ReplyContext, ReplyHead, RequestHead
+from extproc.model.embed import Embed, Request
 from extproc.model.errors import InvalidRequest, Overloaded, RateLimited, Unsupported
-from extproc.model.reply import Event, Failed
+from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
 
 from . import kit_chat as kit
 
@@ -39,11 +41,18 @@ def ask(members: Any, operation: str = "query", **headers: str) -> Chat:
     return chat
 
 
-def reply(events: list[Event], operation: str = "query") -> bytes:
+def embed(members: Any) -> Embed:
+    head = RequestHead("POST", "/embeddings", "", {}, "embeddings")
+    request = DIALECT.parse_request(head, json.dumps(members).encode())
+    assert isinstance(request, Embed)
+    return request
+
+
+def reply(events: list[Event], operation: str = "query", request: Request | None = None) -> bytes:
     context = ReplyContext(
         CALL, "m", 0, "acme", started=10.0, price_per_token=0.001, clock=StillClock(12.34)
     )
-    encoder = DIALECT.encoder(ask({"prompt": "x"}, operation), context)
+    encoder = DIALECT.encoder(request or ask({"prompt": "x"}, operation), context)
     return b"".join(encoder.feed(event) for event in events)
 
 
@@ -140,3 +149,90 @@ def test_it_does_not_speak_to_providers() -> None:
         DIALECT.decoder(ReplyHead(200, {}), Rendered("", b""))
     with pytest.raises(Unsupported):
         DIALECT.render_models([], ask({"prompt": "x"}), CALL)
+
+
+# --- /chat ----------------------------------------------------------------------------------
+
+
+def test_a_turn_of_a_conversation() -> None:
+    members = {
+        "prompt": "Tell me more",
+        "context": "We spoke of rivers",
+        "conversation_id": "conv_123",
+        "user_id": "user123",
+    }
+    chat = ask(members, "chat")
+    assert (chat.user, chat.options.user, chat.stream) == ("user123", "user123", False)
+    assert [message.role.value for message in chat.messages] == ["system", "user"]
+    out = OPENAI.render_request(chat, Target("acme", "gpt-4o", "openai_chat"))
+    assert out.dropped == ("conversation_id",)
+    events = kit.decode(kit.fixture("text.json"), kit.JSON)
+    said = json.loads(reply(events, request=chat))
+    assert (said["conversation_id"], said["response"]) == ("conv_123", "Rivers run to the sea.")
+    assert "conversation_id" not in json.loads(reply(events, request=ask({"prompt": "x"}, "chat")))
+
+
+@pytest.mark.parametrize("name", ["model", "provider", "temperature", "max_tokens", "text"])
+def test_a_conversation_takes_just_its_four_members(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not known here") as caught:
+        ask({"prompt": "x", name: "y"}, "chat")
+    assert caught.value.param == name
+    with pytest.raises(InvalidRequest):
+        ask({"prompt": "x", "conversation_id": "c"})
+
+
+# --- /embeddings ----------------------------------------------------------------------------
+
+
+def test_one_text_becomes_one_flat_vector() -> None:
+    request = embed({"text": "a", "model": "e", "provider": "openai", "user_id": "u"})
+    assert (request.inputs, request.single, request.model) == (("a",), True, "e")
+    assert (request.provider, request.user, request.options.user) == ("openai", "u", "u")
+    events: list[Event] = [Started("", "x"), Vector(0, (0.5, -1.0)), Used(Usage(3)), Finished()]
+    assert json.loads(reply(events, request=request)) == {
+        "embeddings": [0.5, -1.0],
+        "model": "m",
+        "provider": "acme",
+        "dimensions": 2,
+    }
+
+
+def test_packed_vectors_become_numbers_and_failures_are_told() -> None:
+    request = embed({"text": "a"})
+    assert (request.model, request.provider) == ("", None)
+    packed: list[Event] = [Vector(0, packed="AAAAPwAAgL8="), Finished()]
+    assert json.loads(reply(packed, request=request))["embeddings"] == [0.5, -1.0]
+    failed: list[Event] = [Failed(Overloaded("full"))]
+    assert json.loads(reply(failed, request=request)) == {"error": "full", "correlation_id": CALL}
+
+
+@pytest.mark.parametrize(
+    ("members", "param"),
+    [
+        ({}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": ["a"]}, "text"),
+        ({"text": "a", "input": "b"}, "input"),
+        ({"text": "a", "dimensions": 3}, "dimensions"),
+    ],
+)
+def test_embeddings_that_are_refused(members: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        embed(members)
+    assert caught.value.param == param
+
+
+def test_an_sdk_without_v1_in_its_base_url_is_answered_in_its_own_form() -> None:
+    request = embed({"input": ["a"], "model": "e"})
+    assert request.dialect == "openai_chat"
+    events: list[Event] = [Started("", "x"), Vector(0, (0.5,)), Finished()]
+    said = json.loads(reply(events, request=request))
+    assert said["data"] == [{"object": "embedding", "index": 0, "embedding": [0.5]}]
+
+
+def test_its_four_paths_are_no_other_dialects() -> None:
+    mine = {endpoint.path for endpoint in DIALECT.endpoints}
+    assert mine == {"/query", "/chat", "/stream", "/embeddings"}
+    for dialect in registry().dialects.values():
+        if dialect.name != DIALECT.name:
+            assert mine.isdisjoint(endpoint.path for endpoint in dialect.endpoints), dialect.name

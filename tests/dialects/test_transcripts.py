@@ -1,14 +1,8 @@
-"""Recorded exchanges with real providers, read where they lie: laws hold, and the SDK agrees.
-
-`SLUICE_TRANSCRIPTS` names the folder; without it the tests look beside the checkout.
-"""
+"""Recorded OpenAI chats with many providers: the laws hold, and the SDK reads the same."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,35 +11,14 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from extproc.dialects.openai_chat import DIALECT
 from extproc.model.reply import ChoiceEnded, Event, Failed, Finished, Reason
+from tests.transcripts import by_id, exchanges, needed
 
 from . import kit_chat as kit
 
-ROOT = Path(__file__).parents[2]
-FOLDER = Path(os.environ.get("SLUICE_TRANSCRIPTS", ROOT.parent / "shared" / "transcripts"))
-FILE = FOLDER / "openai-chat.jsonl"
-
-pytestmark = pytest.mark.skipif(
-    not FILE.exists(),
-    reason=f"{FILE} is not there; set SLUICE_TRANSCRIPTS to the transcripts' folder",
-)
-
-
-def exchanges(name: str) -> Iterator[dict[str, Any]]:
-    path = FOLDER / name
-    if path.exists():
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                exchange = json.loads(line)
-                if exchange["api"] == "openai-chat":
-                    yield exchange
-
+pytestmark = needed
 
 ALL = list(exchanges("openai-chat.jsonl"))
-ERRORS = list(exchanges("errors.jsonl"))
-
-
-def by_id(exchange: dict[str, Any]) -> str:
-    return exchange["id"]
+ERRORS = list(exchanges("errors.jsonl", "openai-chat"))
 
 
 @pytest.mark.parametrize("exchange", ALL + ERRORS, ids=by_id)

@@ -225,7 +225,7 @@ def test_structured_output(client: openai.OpenAI) -> None:
 def test_json_object(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(
         model="gpt-4o",
-        messages=[{"role": "user", "content": ASK}],
+        messages=[{"role": "user", "content": ASK + " Answer with JSON."}],
         response_format={"type": "json_object"},
     )
     assert "answer" in json.loads(reply.choices[0].message.content or "")
@@ -304,7 +304,15 @@ def test_odd_fields_never_break_it(mock: MockProvider) -> None:
         "max_tokens": -1,
         "stream_options": 1,
     }
-    assert send(mock, request(json.dumps(odd).encode())).status == 200
+    reply = send(mock, request(json.dumps(odd).encode()))
+    assert (reply.status, json.loads(reply.body)["error"]["param"]) == (400, "tools[0]")
+    mild = {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}
+    assert (
+        send(
+            mock, request(json.dumps({**odd, "tools": None, "tool_choice": None, **mild}).encode())
+        ).status
+        == 200
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import ExitStack
 
 import pytest
 
@@ -82,10 +83,13 @@ def test_recording_can_be_off() -> None:
 
 
 def test_a_stop_ends_open_streams() -> None:
-    with MockProvider.running() as mock, connect(mock) as sock:
-        sock.sendall(request(chat(stream=True, prompt="[[mock stall=forever]] hi")))
-        mock.wait_for(lambda seen: bool(seen) and seen[-1].events == 1)
-    assert mock.requests[-1].ended == "stopped"
+    with ExitStack() as stack:
+        with MockProvider.running() as mock:
+            # The client must outlive the mock, or it is the one who went first.
+            sock = stack.enter_context(connect(mock))
+            sock.sendall(request(chat(stream=True, prompt="[[mock stall=forever]] hi")))
+            mock.wait_for(lambda seen: bool(seen) and seen[-1].events == 1)
+        assert mock.requests[-1].ended == "stopped"
 
 
 def recorded(number: int, size: int = 0) -> Recorded:

@@ -1,11 +1,12 @@
 """OpenAI Chat Completions: the language that most clients and most providers speak.
 
-Client side: `POST /v1/chat/completions`, `GET /v1/models` and one model of it.
-Provider side: `/chat/completions` under the provider's base path. This file is
-the dialect's table of contents; requests, replies and errors have files of
-their own beside it (`openai_chat_*`).
+Client side: `POST /v1/chat/completions` and `/v1/embeddings`, `GET /v1/models`
+and one model of it; what else the API has is carried as it is (`carried`).
+Provider side: the same under the provider's base path. This file is the
+dialect's table of contents; requests, replies and errors have files of their
+own beside it.
 
-Source: OpenAI's API reference (Chat, Models, Streaming, Errors).
+Source: OpenAI's API reference (Chat, Embeddings, Models, Streaming, Errors).
 """
 
 from __future__ import annotations
@@ -15,11 +16,26 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 from extproc.codec import jsontext
+from extproc.dialects import _opaque as opaque
 from extproc.dialects._limits import read_spans, write_spans
 from extproc.dialects._options import read_options
+from extproc.dialects.openai_chat.carried import (
+    ENDPOINTS,
+    LANGUAGE,
+    parse_carried,
+    refuse_realtime,
+    render_carried,
+)
 from extproc.dialects.openai_chat.decoder import chat_decoder
+from extproc.dialects.openai_chat.embeddings import OPERATION as _EMBED
+from extproc.dialects.openai_chat.embeddings import (
+    EmbedEncoder,
+    embed_decoder,
+    parse_embed,
+    render_embed,
+)
 from extproc.dialects.openai_chat.encoder import chat_encoder
-from extproc.dialects.openai_chat.errors import render_error
+from extproc.dialects.openai_chat.errors import envelope, render_error
 from extproc.dialects.openai_chat.render import render_chat
 from extproc.dialects.openai_chat.request import parse_chat
 from extproc.dialects.openai_chat.words import NAME
@@ -38,7 +54,7 @@ from extproc.model.dialect import (
     RequestHead,
     WireReply,
 )
-from extproc.model.embed import Request
+from extproc.model.embed import Embed, Opaque, Request
 from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
 
 _CHAT = "chat"
@@ -54,10 +70,12 @@ class OpenAIChat:
     endpoints: ClassVar[tuple[Endpoint, ...]] = (
         Endpoint("POST", "/v1/chat/completions", _CHAT),
         Endpoint("POST", "/chat/completions", _CHAT),
+        Endpoint("POST", "/v1/embeddings", _EMBED),
         Endpoint("GET", "/v1/models", _MODELS),
         Endpoint("GET", "/models", _MODELS),
         Endpoint("GET", "/v1/models/*", _MODEL),
         Endpoint("GET", "/models/*", _MODEL),
+        *ENDPOINTS,
     )
     speaks_to_providers: ClassVar[bool] = True
     request_id_header: ClassVar[str] = "x-request-id"
@@ -68,6 +86,7 @@ class OpenAIChat:
     # The provider's organisation is ours, and its cookies and request authority are nobody's.
     reply_headers: ClassVar[frozenset[str]] = frozenset(
         {
+            "content-disposition",
             "content-type",
             "openai-model",
             "openai-processing-ms",
@@ -88,25 +107,47 @@ class OpenAIChat:
                 return ListModels(NAME)
             case "model":
                 return ListModels(NAME, _model_of(head.path))
+            case "embed":
+                return parse_embed(head.headers, body)
+            case opaque.OPERATION:
+                return parse_carried(head, body)
+            case opaque.REFUSED:
+                raise refuse_realtime()
             case other:
                 raise InvalidRequest(f"{NAME} has no operation {other}")
 
     def render_request(self, request: Request, target: Target) -> Rendered:
         match request:
             case Chat():
-                return render_chat(request, target.model)
+                return render_chat(request, target)
+            case Embed():
+                return render_embed(request, target)
+            case Opaque():
+                return render_carried(request, target)
             case _:
-                raise Unsupported("this dialect cannot ask a provider for that yet")
+                what = type(request).__name__.lower()
+                raise Unsupported(f"Provider {target.provider} has no endpoint for this ({what}).")
 
     def decoder(self, head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
-        return chat_decoder(head, rendered)
+        match rendered.operation:
+            case "embed":
+                return embed_decoder(head)
+            case opaque.OPERATION:
+                return opaque.decoder(head, LANGUAGE)
+            case _:
+                return chat_decoder(head, rendered)
 
     def encoder(self, request: Request, context: ReplyContext) -> ReplyEncoder:
         match request:
             case Chat():
                 return chat_encoder(request, context)
+            case Embed():
+                return EmbedEncoder(request, context)
+            case Opaque():
+                return opaque.Encoder(request, lambda e: envelope(e, context.call_id))
             case _:
-                raise Unsupported("this dialect cannot say that yet")
+                what = type(request).__name__.lower()
+                raise Unsupported(f"{NAME} has no reply for this ({what})")
 
     def render_error(self, error: GatewayError, call_id: str) -> WireReply:
         return render_error(error, call_id)

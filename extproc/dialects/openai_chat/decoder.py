@@ -9,7 +9,7 @@ are not among the bytes that pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -32,41 +32,30 @@ def chat_decoder(head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
         head,
         decoding.Language(
             error=provider_error,
-            whole=decode_whole,
-            stream=lambda: StreamDecoder(rendered.withhold_usage),
+            whole=lambda body: decode_whole(body, rendered.renamed),
+            stream=lambda: StreamDecoder(rendered.withhold_usage, rendered.renamed),
             streams=decoding.sse_streams,
         ),
     )
 
 
-def decode_whole(body: bytes) -> Sequence[Event]:
-    """The events of a `chat.completion` body, or one `Failed`."""
-    try:
-        value: Json = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        try:
-            value = jsontext.loads(body)
-        except jsontext.BadJson:
-            return (Failed(bad("the provider's reply is not the JSON that was expected")),)
-    if not isinstance(value, dict):
-        return (Failed(bad("the provider's reply is not a JSON object")),)
+def decode_whole(body: bytes, renamed: Mapping[str, str] | None = None) -> Sequence[Event]:
+    """The events of a `chat.completion` body. Raises `Unreadable`, `TooMuch` or the error it holds."""
+    value = decoding.read_object(body)
     choices = value.get("choices")
-    if value.get("error") or not isinstance(choices, list):
-        if value.get("error") or value.get("object") == "error":
-            return (Failed(stream_error(value)),)
-        return (Failed(bad("the provider's reply has no choices")),)
-    reader = Reader()
+    if value.get("error") or value.get("object") == "error":
+        raise stream_error(value)
+    if not isinstance(choices, list):
+        raise bad("the provider's reply has no choices")
+    reader = Reader(renamed)
     usage = value.get("usage")
-    try:
-        reader.started(value)
-        for position, item in enumerate(choices):
-            if isinstance(item, dict):
-                message = item.get("message")
-                delta = message if isinstance(message, dict) else {}
-                keep_extras(reader.choice(item, delta, position), item)
-        reader.parts.end(read_usage(usage) if isinstance(usage, dict) else None)
-    except TooMuch:
-        return (Failed(bad("the provider's reply has too many parts")),)
+    reader.started(value)
+    for position, item in enumerate(choices):
+        if isinstance(item, dict):
+            message = item.get("message")
+            delta = message if isinstance(message, dict) else {}
+            keep_extras(reader.choice(item, delta, position), item)
+    reader.parts.end(read_usage(usage) if isinstance(usage, dict) else None)
     return reader.parts.take()
 
 
@@ -84,9 +73,11 @@ class StreamDecoder:
         "_withhold",
     )
 
-    def __init__(self, withhold_usage: bool = False) -> None:
+    def __init__(
+        self, withhold_usage: bool = False, renamed: Mapping[str, str] | None = None
+    ) -> None:
         self._sse = SseSplitter()
-        self._reader = Reader()
+        self._reader = Reader(renamed)
         self._withhold = withhold_usage
         self._usage: Usage | None = None
         self._out: list[bytes] = []

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import orjson
 
 from extproc.codec import jsontext, sse
+from extproc.dialects._extras import fill
 from extproc.dialects.openai_chat.errors import envelope
 from extproc.dialects.openai_chat.parts import NOTES, is_audio, thinking_field, tool_key
-from extproc.dialects.openai_chat.words import LEGACY, NAME, fill, word_of, write_usage
+from extproc.dialects.openai_chat.words import LEGACY, NAME, word_of, write_usage
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext, ReplyEncoder
 from extproc.model.reply import (

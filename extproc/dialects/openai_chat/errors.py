@@ -140,20 +140,21 @@ _TYPES: Mapping[Kind, tuple[str, str | None]] = {
 }
 
 
+def error_members(error: GatewayError, call_id: str) -> dict[str, Json]:
+    """`{message, type, param, code, call_id}`."""
+    kind, code = _TYPES[error.kind]
+    return {
+        "message": error.message,
+        "type": kind,
+        "param": error.param,
+        "code": error.code or code,
+        "call_id": call_id,
+    }
+
+
 def envelope(error: GatewayError, call_id: str) -> bytes:
     """`{"error": {message, type, param, code, call_id}}`."""
-    kind, code = _TYPES[error.kind]
-    return jsontext.dumps(
-        {
-            "error": {
-                "message": error.message,
-                "type": kind,
-                "param": error.param,
-                "code": error.code or code,
-                "call_id": call_id,
-            }
-        }
-    )
+    return jsontext.dumps({"error": error_members(error, call_id)})
 
 
 def render_error(error: GatewayError, call_id: str) -> WireReply:

@@ -18,11 +18,15 @@ from extproc.model.reply import NoteKind, PartKind, Started, TextDelta
 
 
 class Reader:
-    """Reads chunks and messages: the same members, whole or in pieces."""
+    """Reads chunks and messages: the same members, whole or in pieces.
 
-    __slots__ = ("has_started", "parts")
+    `renamed` gives the client's name of a tool that had to be called something else.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_renamed", "has_started", "parts")
+
+    def __init__(self, renamed: Mapping[str, str] | None = None) -> None:
+        self._renamed = renamed or {}
         self.parts = new_parts()
         self.has_started = False
 
@@ -85,6 +89,8 @@ class Reader:
                     for call in value:
                         if isinstance(call, dict):
                             self._tool(choice, call)
+                case "tool_calls", dict():
+                    self._tool(choice, value)
                 case "function_call", dict() if any(value.values()):
                     self._function(choice, None, "", value, {LEGACY: True})
                 case "audio", dict() if any(value.values()):
@@ -145,6 +151,7 @@ class Reader:
         if arguments is not None and not isinstance(arguments, str):
             arguments = jsontext.dumps(arguments).decode()
         name = _text(body.get("name"))
+        name = self._renamed.get(name, name)
         self.parts.tool(choice, index, call_id, name, arguments or "", extra)
 
     def _audio(self, choice: Choice, audio: dict[str, Json]) -> None:

@@ -19,14 +19,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from extproc.dialects import _reading as read
+from extproc.dialects._extras import BOUND, refuse_shapes
 from extproc.dialects._options import BODY_MEMBER, read_options
 from extproc.dialects.openai_chat.messages import parse_messages
+from extproc.dialects.openai_chat.tools import parse_tool_choice, parse_tools
 from extproc.dialects.openai_chat.words import (
-    LEGACY,
     LIMIT,
     NAME,
     OPTIONS,
-    SHAPE,
     STOP,
     residue,
 )
@@ -39,9 +39,6 @@ from extproc.model.chat import (
     OutputKind,
     Reasoning,
     Sampling,
-    Tool,
-    ToolChoice,
-    ToolMode,
 )
 from extproc.model.dialect import Headers
 from extproc.model.errors import InvalidRequest
@@ -55,8 +52,7 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
     Raises `InvalidRequest` whose `param` is the path of the member at fault.
     """
     x = read.read_object(body)
-    if b'"\\u0000' in body:
-        _refuse_shapes(x)
+    refuse_shapes(x, body)
     _check_types(x)
     model = read.expect_string(x["model"], "model") if "model" in x else ""
     if not model:
@@ -70,8 +66,8 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
         model=model,
         messages=parse_messages(x["messages"]),
         stream=stream,
-        tools=_tools(x, rest),
-        tool_choice=_tool_choice(x, rest),
+        tools=parse_tools(x, rest.keep),
+        tool_choice=parse_tool_choice(x, rest.keep),
         parallel_tools=read.optional_bool(x.get("parallel_tool_calls"), "parallel_tool_calls"),
         sampling=_sampling(x, rest),
         output=_output(x, rest),
@@ -84,19 +80,6 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
         extra=rest.extra(),
         raw=body,
     )
-
-
-def _refuse_shapes(x: Object) -> None:
-    todo: list[Json] = [x]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, dict):
-            if any(name.startswith(SHAPE) for name in item):
-                message = "the body has a member whose name starts with NUL"
-                raise InvalidRequest(message, code="invalid_name")
-            todo.extend(item.values())
 
 
 class Rest:
@@ -124,7 +107,27 @@ class Rest:
         self._fields[name] = value
 
     def extra(self) -> Extra:
+        bound: list[Json] = [name for name in _BOUND if _is_bound(name, self._fields.get(name))]
+        if bound:
+            self._fields[BOUND] = bound
         return Extra(NAME, self._fields) if self._fields else NOTHING
+
+
+_BOUND = (
+    "audio",
+    "modalities",
+    "response_format",
+    "search_parameters",
+    "tool_choice",
+    "web_search_options",
+)
+"""what changes the answer, and no other dialect has"""
+
+
+def _is_bound(name: str, value: Json) -> bool:
+    if name == "modalities":
+        return isinstance(value, list) and value != ["text"] and bool(value)
+    return value is not None
 
 
 _CANONICAL = frozenset(
@@ -310,132 +313,3 @@ def _schema_output(shape: Object) -> Output:
 
 
 _SCHEMA = ("schema", "name", "description", "strict")
-
-
-# --- tools ----------------------------------------------------------------------------------
-
-
-def _tools(x: Object, rest: Rest) -> tuple[Tool, ...]:
-    tools: list[Tool] = []
-    for name in ("tools", "functions"):
-        value = x.get(name)
-        if value is None:
-            continue
-        items = read.expect_list(value, name)
-        if not items:
-            rest.keep(name)
-        for i, item in enumerate(items):
-            path = f"{name}[{i}]"
-            shape = read.expect_object(item, path)
-            tools.append(_tool(shape, path) if name == "tools" else _function(shape, path))
-    return tuple(tools)
-
-
-def _tool(shape: Object, path: str) -> Tool:
-    kind = read.optional_string(shape.get("type"), path + ".type")
-    if kind != "function":
-        return Tool(name="", extra=Extra(NAME, shape))
-    if "function" not in shape:
-        raise read.missing(path + ".function")
-    function = read.expect_object(shape["function"], path + ".function")
-    extra = residue(shape, ("type",), {"function": _FUNCTION})
-    return _named_tool(function, path + ".function", extra)
-
-
-def _function(shape: Object, path: str) -> Tool:
-    """A tool as the API had them before `tools`."""
-    extra = residue(shape, _FUNCTION)
-    return _named_tool(shape, path, Extra(NAME, {LEGACY: True, **extra.fields}))
-
-
-_FUNCTION = ("name", "description", "parameters", "strict")
-
-
-def _named_tool(function: Object, path: str, extra: Extra) -> Tool:
-    if "name" not in function:
-        raise read.missing(path + ".name")
-    name = read.expect_string(function["name"], path + ".name")
-    if not name:
-        raise InvalidRequest(f"{path}.name must not be empty", param=path + ".name")
-    return Tool(
-        name=name,
-        description=read.optional_string(function.get("description"), path + ".description"),
-        parameters=function.get("parameters"),
-        strict=read.optional_bool(function.get("strict"), path + ".strict"),
-        extra=extra,
-    )
-
-
-_MODES = {"auto": ToolMode.AUTO, "none": ToolMode.NONE, "required": ToolMode.REQUIRED}
-
-
-def _tool_choice(x: Object, rest: Rest) -> ToolChoice | None:
-    value = x.get("tool_choice")
-    old = x.get("function_call")
-    if value is None:
-        return None if old is None else _function_call(old)
-    if old is not None:
-        rest.keep("function_call")
-    if isinstance(value, str):
-        if value in _MODES:
-            return ToolChoice(_MODES[value])
-        rest.keep("tool_choice")
-        return None
-    if not isinstance(value, dict):
-        raise read.type_error(value, "tool_choice", "a string or an object")
-    choice = _chosen(value)
-    if choice is None:
-        rest.keep("tool_choice")
-    return choice
-
-
-def _chosen(shape: Object) -> ToolChoice | None:
-    """None for a choice that only this dialect has a word for."""
-    if shape.get("type") == "function":
-        name = _tool_name(shape)
-        if name is None:
-            raise read.missing("tool_choice.function.name")
-        return ToolChoice(ToolMode.NAMED, (name,), residue(shape, ("type",), {"function": _NAME}))
-    allowed = shape.get("allowed_tools")
-    if shape.get("type") != "allowed_tools" or not isinstance(allowed, dict):
-        return None
-    mode, tools = allowed.get("mode"), allowed.get("tools")
-    if not isinstance(mode, str) or mode not in _MODES or not isinstance(tools, list):
-        return None
-    names = tuple(_tool_name(tool) for tool in tools if isinstance(tool, dict) and _plain(tool))
-    known = tuple(name for name in names if name)
-    if not known or len(known) != len(tools) or frozenset((*shape, *allowed)) != _ALLOWED:
-        return None
-    return ToolChoice(_MODES[mode], known)
-
-
-_NAME = ("name",)
-_ALLOWED = frozenset({"type", "allowed_tools", "mode", "tools"})
-
-
-def _plain(tool: Object) -> bool:
-    function = tool.get("function")
-    return (
-        tool.keys() == {"type", "function"}
-        and tool["type"] == "function"
-        and isinstance(function, dict)
-        and function.keys() == {"name"}
-    )
-
-
-def _tool_name(shape: Object) -> str | None:
-    function = shape.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
-    return name if isinstance(name, str) and name else None
-
-
-def _function_call(value: Json) -> ToolChoice:
-    if isinstance(value, str) and value in _MODES:
-        return ToolChoice(_MODES[value], extra=Extra(NAME, {LEGACY: True}))
-    if not isinstance(value, dict):
-        raise read.type_error(value, "function_call", "`auto`, `none` or an object")
-    if "name" not in value:
-        raise read.missing("function_call.name")
-    name = read.expect_string(value["name"], "function_call.name")
-    extra = residue(value, _NAME)
-    return ToolChoice(ToolMode.NAMED, (name,), Extra(NAME, {LEGACY: True, **extra.fields}))

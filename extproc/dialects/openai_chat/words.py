@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from extproc.model.chat import NOTHING, Extra, Json
+from extproc.dialects import _extras
+from extproc.dialects._extras import SHAPE, fill
+from extproc.model.chat import Extra, Json
 from extproc.model.reply import Reason, Usage
 
 NAME = "openai_chat"
 
-SHAPE = "\0"
-"""first character of a member of `extra` that remembers a shape, and is never sent"""
 CONTENT = SHAPE + "content"
 """`list`: the content came as a list though it holds one plain text"""
 FIELD = SHAPE + "field"
@@ -30,39 +30,8 @@ def residue(
     known: Collection[str],
     nested: Mapping[str, Collection[str]] | None = None,
 ) -> Extra:
-    """The members of `shape` that are not `known`, and the known ones that are null.
-
-    `nested` names known objects and what is known of them, one level down.
-    """
-    fields: dict[str, Json] | None = None
-    for name, value in shape.items():
-        if nested is not None and name in nested:
-            if not isinstance(value, dict):
-                continue
-            below = residue(value, nested[name])
-            if below is NOTHING:
-                continue
-            kept: Json = dict(below.fields)
-        elif name in known and value is not None:
-            continue
-        else:
-            kept = value
-        if fields is None:
-            fields = {}
-        fields[name] = kept
-    return NOTHING if fields is None else Extra(NAME, fields)
-
-
-def fill(out: dict[str, Json], extra: Mapping[str, Json]) -> None:
-    """Adds what `extra` has and `out` has not, in objects within them too."""
-    for name, value in extra.items():
-        if name not in out:
-            if not name.startswith(SHAPE):
-                out[name] = value
-        elif isinstance(value, dict):
-            below = out[name]
-            if isinstance(below, dict):
-                fill(below, value)
+    """What only this dialect knows of `shape`: see `_extras.residue`."""
+    return _extras.residue(NAME, shape, known, nested)
 
 
 # --- finish reasons -------------------------------------------------------------------------
@@ -138,7 +107,7 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
         audio_in=_count(inside.get("audio_tokens")),
         audio_out=_count(outside.get("audio_tokens")),
         total=total,
-        extra=residue(value, _KNOWN, _NESTED),
+        extra=residue(_said(value), _KNOWN, _NESTED),
     )
 
 
@@ -166,6 +135,10 @@ def _count(value: Json) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return max(0, int(value)) if abs(value) < 1 << 63 else 0
+
+
+def _said(value: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {name: item for name, item in value.items() if item is not None}
 
 
 def _details(value: Json) -> Mapping[str, Json]:

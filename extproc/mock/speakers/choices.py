@@ -18,6 +18,9 @@ from extproc.mock.schema_fill import fill
 
 _MOST_CHOICES = 16
 _CALLED_BY = ("tool", "function")
+_REFUSED_BY = "please refuse"
+_REFUSAL = ("I", " am", " sorry,", " but", " I", " cannot", " help", " with", " that.")
+_THOUGHTS = ("First", " I", " look", " at", " what", " was", " asked.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer: pieces that join to its text, or calls."""
+    """One answer: pieces that join to its text, or calls. `refused`: the text says no."""
 
     pieces: tuple[str, ...]
     calls: tuple[ToolCall, ...]
     finish: Literal["stop", "length", "tool_calls"]
     logprobs: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,11 @@ def answer(
         for choice in choices
     )
     return Said(choices, sum(map(writer.count, texts)) + 3 * len(messages), made)
+
+
+def thoughts(fields: Mapping[str, object]) -> tuple[str, ...]:
+    """What is thought before the answer: only when the request asks for an effort."""
+    return () if fields.get("reasoning_effort") in (None, "none") else _THOUGHTS
 
 
 def grouped(pieces: Sequence[str], groups: int | None) -> Iterator[Sequence[str]]:
@@ -114,6 +123,8 @@ def _choice(
         return Choice((), calls, "tool_calls", logprobs=False)
     if faults.giant is not None:
         return Choice((writer.filler(faults.giant),), (), "stop", logprobs=False)
+    if _REFUSED_BY in prompt.lower():
+        return Choice(_REFUSAL, (), "stop", logprobs=False, refused=True)
     words = faults.events if faults.words is None else faults.words
     pieces = writer.write(prompt, words, variant)
     document = _document(fields.get("response_format"), "".join(pieces))

@@ -1,0 +1,225 @@
+"""The conversation of a request in Ollama's words: messages, or the one prompt of `/api/generate`.
+
+Takes canonical messages, and asks `Losses` wherever something would get lost.
+Pictures must be data; what is no text and no picture is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from extproc.dialects._extras import fill
+from extproc.dialects._loss import Losses
+from extproc.dialects._tools import arguments_object, names_by_id
+from extproc.dialects.ollama_chat.messages import ROLE
+from extproc.dialects.ollama_chat.words import INDEX, LOAD, MINTED, NAME
+from extproc.model.call import Target
+from extproc.model.chat import (
+    NOTHING,
+    Audio,
+    Chat,
+    Document,
+    Extra,
+    Image,
+    Json,
+    Message,
+    OpaquePart,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from extproc.model.errors import Unsupported
+
+Object: TypeAlias = dict[str, Json]
+
+
+class Conversation:
+    """Writes what is said; settings are `render`'s."""
+
+    def __init__(self, chat: Chat, target: Target, losses: Losses) -> None:
+        self._chat = chat
+        self._sees = target.capabilities.vision
+        self._at_home = chat.dialect == NAME
+        self._names = names_by_id(chat)
+        self._losses = losses
+
+    def put_messages(self, out: Object) -> None:
+        last = max(
+            (i for i, m in enumerate(self._chat.messages) if m.role is Role.USER), default=-1
+        )
+        messages: list[Json] = []
+        for i, message in enumerate(self._chat.messages):
+            if not any(_loads(part) for part in message.parts):
+                messages.extend(self._message(message, current=i >= last))
+        if messages or not self._at_home:
+            out["messages"] = messages
+
+    def _message(self, message: Message, current: bool) -> list[Json]:
+        """One message, or one for each tool result, and the rest (with their pictures) after them."""
+        if message.name is not None:
+            self._losses.drop("name")
+        only = message.parts[0] if len(message.parts) == 1 else None
+        if isinstance(only, Text) and only.cache is None and message.extra is NOTHING:
+            developer = message.role is Role.DEVELOPER and not self._at_home
+            word = "system" if developer else message.role.value
+            return [{"role": word, "content": only.text}]
+        written: list[Json] = []
+        rest: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                pictures: list[Part] = [p for p in part.parts if not isinstance(p, Text)]
+                written.append(self._result(message, part, pictures))
+                if not self._at_home:
+                    rest.extend(pictures)
+            else:
+                rest.append(part)
+        if rest or not written:
+            role = Role.USER if written else message.role
+            written.append(self._one(role, rest, message.extra, current))
+        return written
+
+    def _one(self, role: Role, parts: list[Part], extra: Extra, current: bool) -> Json:
+        home = extra.home(NAME)
+        word = "system" if role is Role.DEVELOPER and not self._at_home else role.value
+        out: Object = {"role": home.get(ROLE, word)}
+        calls: list[Json] = []
+        thoughts: list[str] = []
+        plain: list[Part] = []
+        for part in parts:
+            match part:
+                case ToolCall():
+                    calls.append(self._call(part))
+                case Thinking():
+                    if part.origin == NAME:
+                        thoughts.append(part.text)
+                    else:
+                        self._losses.drop("thinking")
+                case OpaquePart() if not current:
+                    self._losses.drop("content")
+                case _:
+                    plain.append(part)
+        self._content(out, plain)
+        if thoughts:
+            out["thinking"] = "".join(thoughts)
+        if calls:
+            out["tool_calls"] = calls
+        fill(out, home)
+        if not self._at_home:
+            out.setdefault("content", "")
+        return out
+
+    def _content(self, out: Object, parts: list[Part]) -> None:
+        texts: list[str] = []
+        pictures: list[Json] = []
+        for part in parts:
+            match part:
+                case Text():
+                    self._cached(part)
+                    texts.append(part.text)
+                case Refusal():
+                    texts.append(part.text)
+                case Image():
+                    self._cached(part)
+                    pictures.append(self._image(part))
+                case _:
+                    raise self._refused(part)
+        if texts:
+            out["content"] = "\n".join(texts)
+        if pictures:
+            out["images"] = pictures
+
+    def _cached(self, part: Text | Image) -> None:
+        if part.cache is not None:
+            self._losses.drop("cache")
+
+    def _image(self, part: Image) -> str:
+        if part.detail is not None:
+            self._losses.drop("detail")
+        if self._sees is False and not self._at_home:
+            raise self._losses.refusal("image", "the model does not see")
+        if part.source.data is None:
+            raise self._losses.refusal(
+                "image", "pictures must be sent as data; their addresses are not fetched"
+            )
+        return part.source.data
+
+    def _refused(self, part: Part) -> Unsupported:
+        match part:
+            case Audio():
+                return self._losses.refusal("audio", "it does not hear")
+            case Document():
+                return self._losses.refusal("file", "it does not read documents")
+            case _:
+                return self._losses.refusal("content", "a part of it is known to one provider only")
+
+    def _call(self, call: ToolCall) -> Json:
+        if call.cache is not None:
+            self._losses.drop("cache")
+        extra = call.extra.home(NAME)
+        function: Object = {"name": call.name}
+        if INDEX in extra:
+            function["index"] = extra[INDEX]
+        if call.arguments or not self._at_home:
+            function["arguments"] = arguments_object(call)
+        out: Object = {"function": function}
+        if call.id and MINTED not in extra:
+            out = {"id": call.id, "function": function}
+        fill(out, extra)
+        return out
+
+    def _result(self, message: Message, result: ToolResult, pictures: list[Part]) -> Json:
+        home = message.extra.home(NAME)
+        if result.cache is not None:
+            self._losses.drop("cache")
+        out: Object = {"role": home.get(ROLE, Role.TOOL.value)}
+        name = result.name
+        if not self._at_home:
+            name = name or self._names.get(result.call_id)
+        if name is not None:
+            out["tool_name"] = name
+        if result.call_id and MINTED not in home:
+            out["tool_call_id"] = result.call_id
+        parts = [part for part in result.parts if isinstance(part, Text)]
+        if result.is_error:
+            self._losses.drop("is_error")
+            first = parts[0].text if parts else ""
+            parts[:1] = [Text("ERROR: " + first)]
+        if pictures and not self._at_home:
+            self._losses.drop("tool_result.image")
+        self._content(out, [*parts, *(pictures if self._at_home else [])])
+        fill(out, home)
+        if not self._at_home:
+            out.setdefault("content", "")
+        return out
+
+    def put_prompt(self, out: Object) -> None:
+        """One prompt again; what a stage added is said in its own words, system texts apart."""
+        system: list[str] = []
+        asked: list[Part] = []
+        for message in self._chat.messages:
+            if message.role in (Role.SYSTEM, Role.DEVELOPER):
+                system.extend(part.text for part in message.parts if isinstance(part, Text))
+                continue
+            if message.role is not Role.USER:
+                raise Unsupported("/api/generate takes one prompt, and no conversation")
+            for part in message.parts:
+                if isinstance(part, OpaquePart):
+                    fill(out, part.extra.home(NAME))
+                else:
+                    asked.append(part)
+        if system:
+            out["system"] = "\n\n".join(system)
+        said: Object = {}
+        self._content(said, asked)
+        if "content" in said:
+            out["prompt"] = said["content"]
+        if "images" in said:
+            out["images"] = said["images"]
+
+
+def _loads(part: Part) -> bool:
+    return isinstance(part, OpaquePart) and LOAD in part.extra.home(NAME)

@@ -1,0 +1,120 @@
+"""Events to the replies of the simple query language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from extproc.codec import jsontext, sse
+from extproc.dialects.openai_chat.embeddings import unpack
+from extproc.dialects.simple_query.request import CONVERSATION, NAME
+from extproc.model.chat import Chat, Json
+from extproc.model.dialect import ReplyContext
+from extproc.model.errors import GatewayError
+from extproc.model.reply import Event, Failed, Finished, TextDelta, Usage, Used, Vector
+
+_JSON = {"content-type": "application/json"}
+_EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+_DONE = b"data: [DONE]\n\n"
+
+
+def _error(error: GatewayError, context: ReplyContext) -> bytes:
+    return jsontext.dumps({"error": error.message, "correlation_id": context.call_id})
+
+
+class WholeEncoder:
+    """Gathers the text of the first choice; gives the object with `Finished`.
+
+    The answer to a turn of a conversation names the conversation.
+    """
+
+    def __init__(self, chat: Chat, context: ReplyContext) -> None:
+        self._extra = chat.extra.home(NAME)
+        self._context = context
+        self._text: list[str] = []
+        self._usage = Usage()
+
+    def head(self) -> tuple[int, Mapping[str, str]]:
+        return 200, _JSON
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case TextDelta() if event.choice == 0:
+                self._text.append(event.text)
+            case Used():
+                self._usage = event.usage
+            case Finished():
+                return self._body()
+            case Failed():
+                return _error(event.error, self._context)
+            case _:
+                pass
+        return b""
+
+    def _body(self) -> bytes:
+        context, usage = self._context, self._usage
+        tokens = usage.prompt + usage.output
+        out: dict[str, Json] = {
+            "response": "".join(self._text),
+            "provider": context.provider,
+            "tokens_used": tokens,
+            "processing_time": round(_elapsed(context), 3),
+            "cost": round(tokens * context.price_per_token, 10),
+            "cached": False,
+            "correlation_id": context.call_id,
+        }
+        if CONVERSATION in self._extra:
+            out[CONVERSATION] = self._extra[CONVERSATION]
+        return jsontext.dumps(out)
+
+
+def _elapsed(context: ReplyContext) -> float:
+    """Seconds since the request came; 0 where nobody holds a clock."""
+    return 0.0 if context.clock is None else max(0.0, context.clock.monotonic() - context.started)
+
+
+class StreamEncoder:
+    """Text as it comes. The end is an empty chunk of its own, so no text is held back for it."""
+
+    def head(self) -> tuple[int, Mapping[str, str]]:
+        return 200, _EVENTS
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case TextDelta() if event.choice == 0 and event.text:
+                return sse.write(jsontext.dumps({"chunk": event.text, "finished": False}))
+            case Finished():
+                return sse.write(b'{"chunk":"","finished":true}') + _DONE
+            case Failed():
+                return sse.write(jsontext.dumps({"error": event.error.message, "finished": True}))
+            case _:
+                return b""
+
+
+class EmbedEncoder:
+    """The one vector, flat, with how many numbers it has."""
+
+    def __init__(self, context: ReplyContext) -> None:
+        self._context = context
+        self._numbers: list[Json] = []
+
+    def head(self) -> tuple[int, Mapping[str, str]]:
+        return 200, _JSON
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case Vector() if event.index == 0:
+                self._numbers = list(unpack(event))
+            case Finished():
+                return jsontext.dumps(
+                    {
+                        "embeddings": self._numbers,
+                        "model": self._context.model,
+                        "provider": self._context.provider,
+                        "dimensions": len(self._numbers),
+                    }
+                )
+            case Failed():
+                return _error(event.error, self._context)
+            case _:
+                pass
+        return b""

@@ -1,0 +1,176 @@
+"""Providers that speak OpenAI's language with an accent: Azure's paths, xAI's counts, who takes which limit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from extproc.dialects.openai_chat import DIALECT
+from extproc.dialects.openai_chat.words import read_usage, write_usage
+from extproc.model.call import Target
+from extproc.model.chat import Chat, Message, Role, Text
+from extproc.model.embed import Embed, Opaque
+from extproc.model.errors import Kind
+from extproc.model.reply import Usage
+
+from . import kit_chat as kit
+
+ASK = Chat("other", "x", (Message(Role.USER, (Text("hi"),)),))
+USER = {"role": "user", "content": "x"}
+
+
+def azure(base: str = "/openai", version: str = "2025-04-01-preview") -> Target:
+    details = (("api_version", version),) if version else ()
+    target = replace(kit.target("my dep"), base_path=base, variant="azure")
+    return replace(target, details=details)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (
+            azure(),
+            "/deployments/my%20dep/chat/completions?api-version=2025-04-01-preview",
+        ),
+        (azure(version="v1"), "/v1/chat/completions"),
+        (azure("/openai/v1", ""), "/chat/completions"),
+        (azure("/openai/v1"), "/chat/completions"),
+        (kit.target(), "/chat/completions"),
+    ],
+)
+def test_azures_paths(target: Target, path: str) -> None:
+    assert DIALECT.render_request(ASK, target).path == path
+
+
+def test_azures_paths_of_other_endpoints() -> None:
+    version = "?api-version=2025-04-01-preview"
+    embed = DIALECT.render_request(Embed("other", "m", ("a",)), azure())
+    assert embed.path == f"/deployments/my%20dep/embeddings{version}"
+    picture = Opaque("openai_chat", "POST", "/images/generations", "", "my dep")
+    at = DIALECT.render_request(picture, azure()).path
+    assert at == f"/deployments/my%20dep/images/generations{version}"
+    files = Opaque("openai_chat", "GET", "/files?limit=2", "")
+    at = DIALECT.render_request(files, replace(azure(), model="")).path
+    assert at == "/files?limit=2&api-version=2025-04-01-preview"
+    own = Opaque("openai_chat", "GET", "/files?api-version=x", "")
+    assert DIALECT.render_request(own, azure()).path == "/files?api-version=x"
+
+
+@pytest.mark.parametrize("named", ["?", "a/b", "../x"])
+def test_trap_63_a_deployments_name_is_one_segment(named: str) -> None:
+    path = DIALECT.render_request(ASK, replace(azure(), model=named)).path
+    assert path.partition("?")[0].count("/") == 4
+    assert "?api-version=" in path
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ("o3", "max_completion_tokens"),
+        ("gpt-5.2", "max_completion_tokens"),
+        ("gpt-4o", "max_tokens"),
+    ],
+)
+@pytest.mark.parametrize("null", ["", '"max_completion_tokens":null,'])
+def test_the_token_limit_takes_the_name_that_the_model_knows(
+    model: str, field: str, null: str
+) -> None:
+    raw = f'{{"model":"x",{null}"messages":[{json.dumps(USER)}],"max_tokens":5,"n":1}}'.encode()
+    chat = kit.parse(raw)
+    for one in (chat, replace(chat, raw=b"")):
+        body = json.loads(DIALECT.render_request(one, kit.target(model)).body)
+        assert body[field] == 5
+        assert body.get("max_tokens") == (5 if field == "max_tokens" else None)
+        assert body["n"] == 1
+
+
+# --- usage
+
+XAI = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 180,
+    "total_tokens": 1300,
+    "prompt_tokens_details": {"cached_tokens": 800},
+    "completion_tokens_details": {"reasoning_tokens": 120},
+    "cost_in_usd_ticks": 5,
+    "num_sources_used": 0,
+}
+OPENAI = {**XAI, "completion_tokens": 300}
+DEEPSEEK = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 300,
+    "total_tokens": 1300,
+    "prompt_cache_hit_tokens": 800,
+    "prompt_cache_miss_tokens": 200,
+    "completion_tokens_details": {"reasoning_tokens": 120},
+}
+
+
+@pytest.mark.parametrize("wire", [XAI, OPENAI, DEEPSEEK])
+def test_example_a_is_the_same_from_everyone(wire: dict[str, Any]) -> None:
+    usage = read_usage(wire)
+    assert (usage.fresh, usage.cache_read, usage.cache_write) == (200, 800, 0)
+    assert (usage.output, usage.reasoning, usage.total) == (300, 120, 1300)
+
+
+def test_example_b_is_written_so() -> None:
+    out: Any = write_usage(Usage(fresh=100, cache_write=500, cache_write_1h=500, output=40))
+    assert (out["prompt_tokens"], out["completion_tokens"], out["total_tokens"]) == (600, 40, 640)
+    assert out["prompt_tokens_details"]["cache_write_tokens"] == 500
+    assert out["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    "null", [{"prompt_tokens_details": None}, {"completion_tokens_details": None}]
+)
+def test_details_that_are_null_count_nothing(null: dict[str, Any]) -> None:
+    assert read_usage({"prompt_tokens": 3, "completion_tokens": 1, **null}) == Usage(
+        fresh=3, output=1
+    )
+
+
+# --- errors
+
+
+def said(status: int, body: Any) -> Any:
+    return kit.failure(kit.decode(json.dumps(body).encode(), kit.JSON, status))
+
+
+def test_xais_wrong_key_is_ours() -> None:
+    body = {
+        "code": "Client specified an invalid argument",
+        "error": "Incorrect API key provided: xa***ey. You can obtain an API key from the console.",
+    }
+    error = said(400, body)
+    assert (error.kind, error.status) == (Kind.UPSTREAM_BAD, 502)
+    assert "xa***" not in error.message
+
+
+def test_xais_error_in_a_stream() -> None:
+    start = b'data: {"id":"i","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    broke = b'data: {"code":"Service temporarily unavailable","error":"try later"}\n\n'
+    events, passed = kit.drain(kit.decoder(), [start + broke])
+    assert kit.failure(events).message == "try later"
+    assert passed == start
+
+
+def test_azures_gateway_and_filter() -> None:
+    assert (
+        said(404, {"error": {"code": "404", "message": "Resource not found"}}).kind
+        is Kind.NOT_FOUND
+    )
+    error = {"code": "content_filter", "message": "filtered", "type": None, "param": "prompt"}
+    assert said(400, {"error": error}).kind is Kind.CONTENT_BLOCKED
+
+
+def test_trap_59_float_counts_and_a_call_that_is_no_list() -> None:
+    usage = read_usage({"prompt_tokens": 3.0, "completion_tokens": 1.0, "total_tokens": 4.0})
+    assert usage == Usage(fresh=3, output=1, total=4)
+    assert all(type(n) is int for n in (usage.fresh, usage.output, usage.total))
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    choice = {"index": 0, "delta": {"tool_calls": call}, "finish_reason": "stop"}
+    body = b"data: " + json.dumps({"id": "i", "choices": [choice]}).encode() + b"\n\n"
+    assert kit.calls(kit.decode(body)) == [("c", "f", "{}")]
