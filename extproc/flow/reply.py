@@ -57,6 +57,7 @@ class Returning:
         "_dialect",
         "_dropped",
         "_encoder",
+        "_hosted",
         "_identity",
         "_limit",
         "_limits",
@@ -102,7 +103,10 @@ class Returning:
         self._encoder: ReplyEncoder | None = None
         self._reply_head: ReplyHead | None = None
         self._verdict: GatewayError | None = None
-        self._raw = client is to.dialect and not pipeline.touches
+        self._hosted = rendered.hosted
+        self._raw = client is to.dialect and not (
+            pipeline.touches or rendered.renamed or rendered.answer_tool
+        )
         self._pieces = False
         self._broken = False
         self.committed = False
@@ -259,6 +263,7 @@ class Returning:
         """A provider's own error goes to a client of its dialect as it came; else it is rendered."""
         faithful = (
             self._raw
+            and not self._hosted
             and error.origin is Origin.PROVIDER
             and head.status >= 400
             and head.status not in _NOT_OURS_TO_PASS

@@ -96,6 +96,8 @@ class Rendered:
     method: str = "POST"
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     answer_tool: str | None = None
+    hosted: bool = False
+    """another host serves this language, and its errors come in that host's own form"""
     operation: str = ""
 
 
