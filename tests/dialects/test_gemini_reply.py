@@ -1,0 +1,515 @@
+"""Gemini's replies: read whole, as events and as an array, and written for Google's SDK."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from google.genai import errors, types
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from extproc.codec.sse import MAX_EVENT
+from extproc.dialects.gemini_generate.array import ArraySplitter
+from extproc.dialects.gemini_generate.parts import carries
+from extproc.dialects.gemini_generate.words import read_usage, write_usage
+from extproc.model.call import CallId
+from extproc.model.chat import NOTHING, Extra, Thinking
+from extproc.model.dialect import ReplyContext
+from extproc.model.errors import Overloaded, UpstreamBad
+from extproc.model.reply import (
+    ChoiceEnded,
+    Event,
+    Failed,
+    Finished,
+    MediaDelta,
+    Note,
+    NoteKind,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    Reason,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolDelta,
+    Usage,
+    Used,
+)
+
+from . import kit_gemini as kit
+from .reading import (
+    assert_cuts_agree,
+    assert_truncation_fails,
+    assert_well_formed,
+    calls,
+    drain,
+    endings,
+    failure,
+    joined,
+    text,
+    thinking,
+    usage,
+)
+from .strategies import replies
+
+BAD = {"malformed.json", "from_docs_error_list.json"}
+GOOD_STREAMS = [n for n in kit.fixtures("*.sse") if "error" not in n] + kit.fixtures("*.array.json")
+GOOD_BODIES = [
+    name
+    for name in kit.fixtures("*.json")
+    if not name.startswith("request") and "array" not in name and name not in BAD
+]
+
+
+def read(name: str) -> list[Event]:
+    stream = name in GOOD_STREAMS or name.endswith(".sse")
+    headers = kit.SSE if name.endswith(".sse") else kit.JSON
+    path = kit.STREAM if stream else kit.GENERATE
+    events = kit.decode(kit.fixture(name), headers, path=path)
+    assert_well_formed(events)
+    return events
+
+
+def signatures(events: list[Event]) -> list[object]:
+    return [e.value for e in events if isinstance(e, Note) and e.kind is NoteKind.SIGNATURE]
+
+
+# --- laws
+
+
+@pytest.mark.parametrize("name", kit.fixtures("*.sse") + kit.fixtures("*.array.json"))
+def test_any_split_gives_the_same_events(name: str) -> None:
+    """trap 2, trap 4: CRLF and characters cut in two; the array's brackets as well."""
+    body = kit.fixture(name)
+    headers = kit.SSE if name.endswith(".sse") else kit.JSON
+    whole, raw = drain(kit.decoder(headers), [body])
+    for step in (1, 2, 3, 7, 64):
+        pieces = [body[at : at + step] for at in range(0, len(body), step)]
+        events, passed = drain(kit.decoder(headers), pieces)
+        assert repr(joined(events)) == repr(joined(whole))
+        assert passed == raw
+    if isinstance(whole[-1], Finished):
+        assert raw == body
+
+
+@pytest.mark.parametrize("name", GOOD_STREAMS)
+def test_a_truncated_stream_never_ends_well(name: str) -> None:
+    body = kit.fixture(name)
+    headers = kit.SSE if name.endswith(".sse") else kit.JSON
+    assert_truncation_fails(lambda: kit.decoder(headers), body)
+    assert_cuts_agree(lambda: kit.decoder(headers), body, [11])
+
+
+def test_an_array_without_its_end_is_no_reply() -> None:
+    body = kit.fixture("text.array.json")[:-1]
+    assert "early" in failure(kit.decode(body, kit.JSON)).message
+
+
+@settings(max_examples=60, deadline=None)
+@given(replies(choices=2) | replies(dialect="gemini_generate", choices=2))
+def test_what_is_carried_is_read_again(events: list[Event]) -> None:
+    expected = carries(events)
+    assert repr(joined(round_trip(events, kit.STREAM))) == repr(joined(expected))
+    assert repr(round_trip(events, kit.ARRAY)) == repr(round_trip(events, kit.STREAM))
+    if isinstance(events[-1], Finished):
+        whole = round_trip(events, kit.GENERATE)
+        assert repr(by_choice(whole)) == repr(by_choice(expected))
+
+
+def round_trip(events: list[Event], path: str) -> list[Event]:
+    started = next(event for event in events if isinstance(event, Started))
+    context = ReplyContext(CallId("gw-" + started.id), started.model, 0)
+    written = kit.encode(events, path, context)
+    read_again = kit.decode(written, kit.SSE if path == kit.STREAM else kit.JSON, path=path)
+    last = read_again[-1]
+    if isinstance(last, Failed):
+        # A failure before the first word is all there is; what it says is the provider's then.
+        sent = events[-1]
+        assert isinstance(sent, Failed)
+        assert last.error.message == sent.error.message
+        assert last.error.status == sent.error.status
+        read_again[-1] = sent
+        if not any(isinstance(event, Started) for event in read_again):
+            read_again.insert(0, replace(started, created=None))
+    return read_again
+
+
+def by_choice(events: list[Event]) -> list[Event]:
+    """Whole replies say one choice after the other."""
+    return sorted(joined(sorted(events, key=_choice)), key=_choice)
+
+
+def _choice(event: Event) -> int:
+    if isinstance(event, Started):
+        return -1
+    if isinstance(event, ChoiceEnded | Used | Finished):
+        return 1000
+    return getattr(event, "choice", 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(replies(failing=False))
+def test_the_sdk_reads_every_reply(events: list[Event]) -> None:
+    expected = carries(events)
+    for path in (kit.STREAM, kit.GENERATE, kit.ARRAY):
+        view = kit.sdk_view(kit.sdk_any(kit.encode(events, path)))[0]
+        assert view["text"] == text(expected)
+        assert view["thoughts"] == thinking(expected)
+        assert [name for name, _ in view["calls"]] == [name for _, name, _ in calls(expected)]
+        assert view["finish"] == endings(expected)[0].raw
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4))
+def test_no_input_raises(noise: bytes, points: list[int]) -> None:
+    points.sort()
+    for start in (b"", b"data: ", b"[", kit.fixture("text.sse")[:200]):
+        body = start + noise
+        pieces = [body[a:b] for a, b in zip([0, *points], [*points, None], strict=True)]
+        for path in (kit.STREAM, kit.GENERATE, kit.GENERATE.replace("generateC", "embedC")):
+            events, _ = drain(kit.decoder({}, path=path), pieces)
+            assert isinstance(events[-1], Finished | Failed)
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize("name", GOOD_STREAMS + GOOD_BODIES)
+def test_the_sdk_reads_the_same(name: str) -> None:
+    events = read(name)
+    if name == "numbers.json":
+        assert (text(events), endings(events)[0].raw) == ("Numbers.", "STOP")
+        return
+    chunks = kit.sdk_any(kit.fixture(name))
+    for index, said in kit.sdk_view(chunks).items():
+        assert text(events, index) == said["text"]
+        assert thinking(events, index) == said["thoughts"]
+        found = [(tool, json.loads(args)) for _, tool, args in calls(events, index)]
+        assert found == said["calls"]
+        assert endings(events)[index].raw == said["finish"]
+    used = usage(events)
+    counted = None if used is None else (used.prompt, used.output, used.total)
+    assert counted == kit.sdk_usage(chunks)
+
+
+def test_calls_without_ids_get_one_each() -> None:
+    """trap 45 (replies), trap 18: ids are minted once, and differ; long numbers stay exact."""
+    events = read("calls_without_ids.sse")
+    (first, _, _), (second, _, arguments) = calls(events)
+    assert first.startswith("call_")
+    assert first != second
+    assert json.loads(arguments)["big"] == 123456789012345678901234567890
+    assert calls(read("calls_without_ids.sse")) == calls(events)
+    assert endings(events)[0].reason is Reason.TOOL
+
+
+def test_a_finish_reason_alone_ends() -> None:
+    """trap 46: no content, no parts."""
+    events = read("finish_alone.sse")
+    assert text(events) == "Odra"
+    assert endings(events)[0].reason is Reason.STOP
+    assert endings(read("filtered.sse"))[0].reason is Reason.FILTER
+
+
+@pytest.mark.parametrize("name", ["blocked.json", "blocked.sse"])
+def test_a_blocked_prompt_is_a_filtered_answer(name: str) -> None:
+    """trap 47: no candidates, status 200; billed for the prompt."""
+    events = read(name)
+    ended = endings(events)[0]
+    assert ended.reason is Reason.FILTER
+    used = usage(events)
+    assert used is not None
+    assert used.prompt == 11
+    again = json.loads(kit.encode(events, kit.GENERATE))
+    assert again["promptFeedback"]["blockReason"] == ended.raw
+    assert "candidates" not in again
+    foreign = [replace(e, extra=NOTHING) if isinstance(e, ChoiceEnded) else e for e in events]
+    (candidate,) = json.loads(kit.encode(foreign, kit.GENERATE))["candidates"]
+    assert candidate["finishReason"] == "SAFETY"
+
+
+def test_a_signature_on_an_empty_text_is_kept() -> None:
+    """trap 48: it is a note, and no text."""
+    events = read("signed_text.sse")
+    assert signatures(events) == ["c2lnbmVkLXRleHQ="]
+    assert [e.text for e in events if isinstance(e, TextDelta)] == ["Two and two", " is four."]
+    again = kit.sdk_whole(kit.encode(events, kit.GENERATE))
+    assert again.candidates is not None
+    content = again.candidates[0].content
+    assert content is not None
+    assert [(p.text, p.thought_signature) for p in content.parts or []] == [
+        ("Two and two is four.", None),
+        ("", b"signed-text"),
+    ]
+
+
+def test_a_calls_signature_stands_before_it() -> None:
+    events = read("thinking_then_call.sse")
+    kinds = [event.kind for event in events if isinstance(event, PartStarted)]
+    assert kinds == [PartKind.THINKING, PartKind.THINKING, PartKind.TOOL]
+    again = json.loads(kit.encode(events, kit.GENERATE))
+    thought, call = again["candidates"][0]["content"]["parts"]
+    assert thought == {"text": "I need the tide.", "thought": True}
+    assert call["thoughtSignature"] == "c2lnbmVkLWNhbGw="
+
+
+def test_errors_inside_a_good_reply() -> None:
+    """trap 49: a list, bare lines without `data:`, a datum. trap 61: what was said stays."""
+    for name in ("from_docs_error_bare.sse", "from_docs_error_datum.sse"):
+        events = read(name)
+        error = failure(events)
+        assert isinstance(error, Overloaded)
+        assert "overloaded" in error.message
+        assert text(events) == "Ostr"
+        assert usage(events) is not None
+    listed = kit.fixture("from_docs_error_list.json")
+    for path in (kit.STREAM, kit.ARRAY, kit.GENERATE):
+        error = failure(kit.decode(listed, kit.JSON, path=path))
+        assert error.status == 429
+        assert error.retry_after == 46
+
+
+def test_the_bytes_of_an_error_do_not_pass() -> None:
+    events, passed = drain(kit.decoder(), [kit.fixture("from_docs_error_bare.sse")])
+    assert isinstance(events[-1], Failed)
+    assert b"overloaded" not in passed
+
+
+def test_what_the_model_wrote_badly_is_a_failure() -> None:
+    events = kit.decode(kit.fixture("malformed.json"), kit.JSON, path=kit.GENERATE)
+    error = failure(events)
+    assert isinstance(error, UpstreamBad)
+    assert "get_tide" in error.message
+    assert usage(events) is not None
+
+
+def test_usage_by_the_worked_examples() -> None:
+    """Example A as it is read; example B as it is written."""
+    used = usage(read("example_a.json"))
+    assert used is not None
+    assert (used.fresh, used.cache_read, used.output, used.reasoning) == (200, 800, 300, 120)
+    assert write_usage(used)["candidatesTokenCount"] == 180
+    written = write_usage(Usage(fresh=100, cache_write=500, cache_write_1h=500, output=40))
+    assert written == {
+        "promptTokenCount": 600,
+        "candidatesTokenCount": 40,
+        "totalTokenCount": 640,
+    }
+
+
+def test_what_tools_of_the_provider_read_is_prompt() -> None:
+    used = usage(read("grounded.sse"))
+    assert used is not None
+    assert (used.fresh, used.output) == (59, 2)
+    assert write_usage(used)["promptTokenCount"] == 9
+    assert write_usage(used)["toolUsePromptTokenCount"] == 50
+
+
+def test_no_counts_are_no_usage() -> None:
+    assert read_usage({"trafficType": "ON_DEMAND"}) is None
+    spoken = {
+        "promptTokenCount": 5,
+        "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}],
+    }
+    used = read_usage(spoken)
+    assert used is not None
+    assert used.audio_in == 3
+    assert read_usage({"promptTokenCount": "odd", "totalTokenCount": -1}) == Usage(
+        total=0, extra=Extra("gemini_generate", {})
+    )
+
+
+def test_what_only_google_says_comes_home() -> None:
+    for name, word in (("grounded.sse", "groundingMetadata"), ("logprobs.json", "logprobsResult")):
+        original = kit.fixture(name)
+        for path in (kit.STREAM, kit.GENERATE):
+            assert word.encode() in kit.encode(read(name), path)
+        assert word.encode() in original
+    code = json.loads(kit.encode(read("code.sse"), kit.GENERATE))
+    kinds = [next(iter(part)) for part in code["candidates"][0]["content"]["parts"]]
+    assert kinds == ["executableCode", "codeExecutionResult", "text"]
+
+
+def test_pictures_are_parts_of_their_own() -> None:
+    events = read("picture.json")
+    found = [e.data for e in events if isinstance(e, MediaDelta)]
+    assert found == ["iVBORw0KGgo=", "iVBORw0KGg=="]
+    assert sum(isinstance(e, PartStarted) for e in events) == 3
+
+
+def test_candidates_are_choices() -> None:
+    events = read("two_candidates.sse")
+    assert (text(events, 0), text(events, 1)) == ("Left hand", "Right side")
+
+
+def test_the_form_is_sniffed() -> None:
+    """trap 15: an array or one object where events were asked for; trap 5: after a BOM."""
+    bom = b"\xef\xbb\xbf"
+    for name in ("text.sse", "text.array.json", "text.json"):
+        for headers in (kit.SSE, kit.JSON, {}):
+            for start in (b"", bom):
+                events = kit.decode(start + kit.fixture(name), headers)
+                assert isinstance(events[-1], Finished), (name, headers)
+
+
+def test_html_is_a_bad_gateway() -> None:
+    """trap 14."""
+    error = failure(kit.decode(b"<html>hello</html>", {"content-type": "text/html"}))
+    assert isinstance(error, UpstreamBad)
+
+
+def test_names_that_had_to_change_come_back() -> None:
+    decoder = kit.decoder(renamed={"get_tide": "get.tide!"})
+    events, _ = drain(decoder, [kit.fixture("calls_without_ids.sse")])
+    assert [name for _, name, _ in calls(events)] == ["get.tide!", "get.tide!"]
+
+
+# --- bounds
+
+
+def test_the_array_splitter_is_bounded_and_linear() -> None:
+    splitter = ArraySplitter(max_event=1000)
+    assert splitter.feed(b'[{"a":"' + b"x" * 2000) == []
+    assert splitter.too_long
+    splitter = ArraySplitter()
+    steps = 0
+    for byte in b'[{"a":"' + b"\\\\" * 5000 + b'"}':
+        steps += len(splitter.feed(bytes([byte])))
+    assert steps == 1
+    assert splitter.pending == 0
+    assert MAX_EVENT > 1000
+
+
+def test_too_many_parts_fail() -> None:
+    part = {"executableCode": {"code": "1"}}
+    body = json.dumps(
+        {"candidates": [{"content": {"parts": [part] * 3000}, "finishReason": "STOP"}]}
+    )
+    assert "too many" in failure(kit.decode(body.encode(), kit.JSON, path=kit.GENERATE)).message
+
+
+# --- what is written
+
+
+def said(*inside: Event, reason: Reason = Reason.STOP) -> list[Event]:
+    return [
+        Started("up", "m"),
+        PartStarted(PartKind.TEXT),
+        *inside,
+        PartEnded(),
+        ChoiceEnded(reason),
+        Finished(),
+    ]
+
+
+def test_a_stream_by_the_letter() -> None:
+    """trap 1: `data: ` with its space, which Google's SDK insists on."""
+    about = '"modelVersion":"m","responseId":"1"}'
+    lines = kit.encode(said(TextDelta("Hi"), TextDelta(" you"))).decode().split("\r\n\r\n")
+    before = 'data: {"candidates":[{"content":{"parts":[{"text":'
+    assert lines == [
+        before + '"Hi"}],"role":"model"},"index":0}],' + about,
+        before + '" you"}],"role":"model"},"index":0}],' + about,
+        before + '""}],"role":"model"},"finishReason":"STOP","index":0}],' + about,
+        "",
+    ]
+
+
+def test_an_array_by_the_letter() -> None:
+    body = kit.encode(said(TextDelta("Hi"), TextDelta(" you")), kit.ARRAY)
+    assert [len(one["candidates"]) for one in json.loads(body)] == [1, 1, 1]
+    assert body.startswith(b'[{"candidates"')
+    assert b"}\n" not in body
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_failure_in_a_stream_is_what_the_sdk_looks_for(begun: bool) -> None:
+    events: list[Event] = [Failed(Overloaded("Busy."))]
+    if begun:
+        events = [*said(TextDelta("Hi"))[:3], *events]
+    with pytest.raises(errors.ServerError, match="Busy"):
+        kit.sdk_chunks(kit.encode(events))
+    assert "error" in json.loads(kit.encode(events, kit.ARRAY))[-1]
+    assert json.loads(kit.encode(events, kit.GENERATE))["error"]["status"] == "UNAVAILABLE"
+
+
+def test_estimated_usage_is_never_written() -> None:
+    events = said(TextDelta("Hi"))
+    used = Used(Usage(fresh=3, output=1, estimated=True))
+    for path in (kit.STREAM, kit.GENERATE):
+        assert b"usageMetadata" not in kit.encode([*events[:-1], used, events[-1]], path)
+
+
+def test_arguments_that_are_no_object_end_as_googles_do() -> None:
+    events: list[Event] = [
+        Started("up", "m"),
+        PartStarted(PartKind.TOOL, id="c", name="f"),
+        ToolDelta('{"a'),
+        PartEnded(),
+        ChoiceEnded(Reason.TOOL),
+        Finished(),
+    ]
+    for path in (kit.STREAM, kit.GENERATE):
+        error = failure(round_trip_failed(events, path))
+        assert "MALFORMED_FUNCTION_CALL" in error.message
+
+
+def round_trip_failed(events: list[Event], path: str) -> list[Event]:
+    headers = kit.SSE if path == kit.STREAM else kit.JSON
+    return kit.decode(kit.encode(events, path), headers, path=path)
+
+
+def thought(*inside: Event) -> list[Event]:
+    return [
+        Started("up", "m"),
+        PartStarted(PartKind.THINKING),
+        *inside,
+        PartEnded(),
+        PartStarted(PartKind.TEXT, 1),
+        TextDelta("So.", 1),
+        PartEnded(1),
+        ChoiceEnded(Reason.STOP),
+        Finished(),
+    ]
+
+
+@pytest.mark.parametrize("kind", [NoteKind.SIGNATURE, NoteKind.REDACTED])
+def test_a_foreign_signature_travels_through_the_client(kind: NoteKind) -> None:
+    note = Note(kind, "sig+/=\u2713", dialect="anthropic_messages")
+    words = [] if kind is NoteKind.REDACTED else [ThinkingDelta("Hm"), ThinkingDelta(", yes")]
+    events = thought(*words, note)
+    for path in (kit.STREAM, kit.GENERATE):
+        chunks = kit.sdk_any(kit.encode(events, path))
+        echoed = [part for chunk in chunks for part in echo(chunk)]
+        contents = [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": echoed},
+            {"role": "user", "parts": [{"text": "y"}]},
+        ]
+        chat = kit.parse({"contents": contents})
+        first = chat.messages[1].parts[0]
+        assert isinstance(first, Thinking)
+        field = first.redacted if kind is NoteKind.REDACTED else first.signature
+        assert (field, first.origin) == ("sig+/=\u2713", "anthropic_messages")
+        assert first.text == ("" if kind is NoteKind.REDACTED else "Hm, yes")
+        assert b"c2x1aWNl" in chat.raw
+        sent = kit.DIALECT.render_request(chat, kit.target())
+        assert b"c2x1aWNl" not in sent.body
+        assert sent.dropped == ("thinking",)
+
+
+def echo(chunk: types.GenerateContentResponse) -> list[Any]:
+    """The parts as a client sends them back."""
+    contents = [candidate.content for candidate in chunk.candidates or []]
+    parts = [part for content in contents if content for part in content.parts or []]
+    return [part.model_dump(mode="json", exclude_none=True, by_alias=True) for part in parts]
+
+
+def test_lone_surrogates_do_not_break_a_reply() -> None:
+    """trap 17."""
+    for path in (kit.STREAM, kit.GENERATE, kit.ARRAY):
+        body = kit.encode(said(TextDelta("a"), TextDelta("\ud800b")), path)
+        assert "\ufffdb" in body.decode()
