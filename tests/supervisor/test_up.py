@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -61,6 +62,10 @@ class Up:
             self.process.kill()
             self.process.wait()
         kill(below)
+        run = self.data / "run"
+        if run.is_symlink():
+            # Sockets lie elsewhere where the test's folder lies deep, and a killed gateway left them.
+            shutil.rmtree(run.resolve(), ignore_errors=True)
 
 
 @pytest.fixture
