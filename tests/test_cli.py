@@ -98,13 +98,6 @@ def test_check_names_the_variable_that_is_not_set(config: Path) -> None:
     assert "providers.acme: api_key: ACME_KEY is not set" in done.stderr
 
 
-def test_check_accepts_a_dialect_that_is_still_to_come(config: Path) -> None:
-    config.write_text(CONFIG.replace("openai_chat", "bedrock_converse"))
-    done = run("check", config, env=KEY)
-    assert done.returncode == 0
-    assert "not built in yet" in done.stdout
-
-
 @pytest.mark.parametrize("command", ["check", "envoy"])
 def test_errors_have_a_place(config: Path, command: str) -> None:
     config.write_text("server: {prot: 1}\nworkers: many\n")

@@ -97,12 +97,8 @@ def test_the_sdk_raises_what_it_raises_at_home(
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(wire.status, headers=dict(wire.headers), content=wire.body)
 
-    client = openai.OpenAI(
-        api_key="k",
-        base_url="http://test",
-        max_retries=0,
-        http_client=httpx.Client(transport=httpx.MockTransport(answer)),
-    )
+    played: Any = httpx.Client(transport=httpx.MockTransport(answer))
+    client = openai.OpenAI(api_key="k", base_url="http://test", max_retries=0, http_client=played)
     with pytest.raises(wanted) as raised:
         client.responses.create(model="m", input="x")
     assert getattr(raised.value, "request_id", None) == "gw-1"

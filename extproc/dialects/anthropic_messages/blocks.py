@@ -13,7 +13,7 @@ import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from extproc.dialects._extras import SHAPE, fill
+from extproc.dialects._extras import fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._tools import Names, arguments_object, legal_id
 from extproc.dialects._turns import Speaker, Turn, turns
@@ -33,7 +33,6 @@ from extproc.model.chat import (
     CacheMark,
     Chat,
     Document,
-    Extra,
     Image,
     Json,
     Message,
@@ -202,14 +201,9 @@ class Conversation:
             if part.extra.dialect == NAME:
                 fill(out, part.extra.fields)
             else:
-                self._name_extra(part.extra)
+                self._losses.foreign(part.extra, NAME)
             blocks.append(out)
         return blocks
-
-    def _name_extra(self, extra: Extra) -> None:
-        for name, value in extra.fields.items():
-            if not name.startswith(SHAPE) and value is not None:
-                self._losses.drop(name)
 
     def _block(
         self, part: Text | Image | Audio | Document | Thinking | ToolCall | ToolResult | Refusal

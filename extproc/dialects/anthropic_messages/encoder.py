@@ -106,7 +106,9 @@ def carries_note(kind: PartKind, note: Note) -> bool:
             # In a block of a kind that we know, a delta that we know is no note.
             if note.dialect != NAME or not isinstance(note.value, dict):
                 return False
-            return kind is PartKind.OPAQUE or note.value.get("type") not in _KNOWN_DELTAS
+            delta = note.value.get("type")
+            known = isinstance(delta, str) and delta in _KNOWN_DELTAS
+            return kind is PartKind.OPAQUE or not known
         case NoteKind.REDACTED | NoteKind.LOGPROBS:
             return False
 

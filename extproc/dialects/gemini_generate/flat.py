@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from extproc.codec import jsontext
 from extproc.dialects._extras import fill
+from extproc.dialects._parts import in_words
 from extproc.dialects.gemini_generate.words import FORM, MALFORMED, NAME, pack, word_of
 from extproc.model.chat import Json
 from extproc.model.reply import (
@@ -45,12 +46,13 @@ class _Open:
 class Flat:
     """`feed` gives what can be said now: `(choice, part)`, where a part is a wire part."""
 
-    __slots__ = ("_broken", "_open", "_signatures")
+    __slots__ = ("_broken", "_open", "_refused", "_signatures")
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, int], _Open] = {}
         self._signatures: dict[int, str] = {}
         self._broken: dict[int, str] = {}
+        self._refused: set[int] = set()
 
     def holds(self, choice: int) -> bool:
         """Whether a signature waits, so that a text may not go out before it."""
@@ -67,6 +69,8 @@ class Flat:
                 yield event.choice, {"text": event.text, "thought": True}
             case PartStarted():
                 self._open[event.choice, event.part] = _Open(event)
+                if event.kind is PartKind.REFUSAL:
+                    self._refused.add(event.choice)
             case ToolDelta():
                 self._open[event.choice, event.part].pieces.append(event.arguments)
             case MediaDelta():
@@ -84,6 +88,8 @@ class Flat:
 
     def finish(self, event: ChoiceEnded) -> dict[str, Json]:
         """The members of a candidate that say why it ended."""
+        if event.choice in self._refused:
+            event = in_words(event)
         at_home = event.extra.dialect == NAME
         out: dict[str, Json] = {"finishReason": word_of(event.reason, event.raw, at_home)}
         name = self._broken.get(event.choice)
@@ -100,7 +106,9 @@ class Flat:
             yield choice, {"text": "", "thoughtSignature": signature}
 
     def _note(self, note: Note) -> Iterator[tuple[int, dict[str, Json]]]:
-        part = self._open[note.choice, note.part]
+        part = self._open.get((note.choice, note.part))
+        if part is None:
+            return
         if note.kind in (NoteKind.SIGNATURE, NoteKind.REDACTED):
             if isinstance(note.value, str):
                 yield from self._sign(note, part, note.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from extproc.codec import jsontext
-from extproc.dialects._parts import Choice, Parts
+from extproc.dialects._parts import Choice, Parts, in_words
 from extproc.dialects._tools import arguments_text
 from extproc.dialects.gemini_generate.reader import OWN, new_parts
 from extproc.dialects.gemini_generate.words import FORM, NAME, word_of
@@ -35,8 +35,8 @@ def carries(events: Sequence[Event]) -> list[Event]:
 
     Kept: text, reasoning, signatures of all dialects, whole calls and media, usage,
     finish reasons, and notes and extras of this dialect. Lost: the cuts within
-    calls and media, which part of a text was a refusal, notes and extras of other
-    dialects, which stop sequence it was, when the reply was made.
+    calls and media, which part of a text was a refusal (the choice ends by it), notes and
+    extras of other dialects, which stop sequence it was, when the reply was made.
     """
     held = _Held()
     parts = held.parts
@@ -49,6 +49,8 @@ def carries(events: Sequence[Event]) -> list[Event]:
                 parts.started(Started(event.id, event.model, None, kept))
             case PartStarted():
                 held.open[event.choice, event.part] = (event, [])
+                if event.kind is PartKind.REFUSAL:
+                    held.refused.add(event.choice)
             case TextDelta() if event.text:
                 parts.text(held.ready(event.choice), event.text)
             case ThinkingDelta() if event.text:
@@ -62,6 +64,8 @@ def carries(events: Sequence[Event]) -> list[Event]:
                 held.ended(*held.open.pop((event.choice, event.part)))
             case ChoiceEnded():
                 choice = held.ready(event.choice)
+                if event.choice in held.refused:
+                    event = in_words(event)
                 choice.raw = word_of(event.reason, event.raw, event.extra.dialect == NAME)
                 choice.extra.update(event.extra.home(NAME))
             case Used() if not event.usage.estimated:
@@ -82,6 +86,7 @@ class _Held:
         self.parts: Parts = new_parts()
         self.open: dict[tuple[int, int], tuple[PartStarted, list[Event]]] = {}
         self.signatures: dict[int, str] = {}
+        self.refused: set[int] = set()
 
     def ready(self, index: int) -> Choice:
         """The choice, after any signature that no call took."""
