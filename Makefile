@@ -1,6 +1,7 @@
 # The front door. `make` alone lists what there is; every target makes .venv first if it must.
 
 PYTHON ?= python3
+FUZZ_SECONDS ?= 180
 BIN := .venv/bin
 READY := .venv/ready
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
@@ -10,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint test golden proto proto-check e2e bench image-check lock clean
+.PHONY: help setup run check lint test golden proto proto-check e2e bench image-check lock clean fuzz
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
@@ -57,6 +58,9 @@ proto-check: $(READY) ## fail when extproc/wire/pb is not what proto/ generates
 
 e2e: $(READY) ## only the tests through a real Envoy
 	@exec $(PYTEST) -q tests/e2e
+
+fuzz: $(READY) ## bad input of every kind against every dialect, for FUZZ_SECONDS (180)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench: $(READY) ## requests per second, added latency, CPU and memory, as ratios of one run
 	$(BIN)/python -m tests.bench.run

@@ -17,6 +17,8 @@ SHAPE = "\0"
 """first character of a member that remembers a shape"""
 BOUND = SHAPE + "bound"
 """of a request: names of what it has that stands for more than itself, and only at home"""
+CARRIED = SHAPE + "carried"
+"""names of members that are kept for home, and whose meaning canonical fields carry whole"""
 
 
 def residue(
@@ -32,9 +34,10 @@ def residue(
     fields: dict[str, Json] | None = None
     for name, value in shape.items():
         if nested is not None and name in nested and isinstance(value, dict):
-            kept: Json = dict(residue(dialect, value, nested[name]).fields)
-            if not kept:
+            below = residue(dialect, value, nested[name])
+            if below is NOTHING:
                 continue
+            kept: Json = dict(below.fields)
         elif name in known and value is not None:
             continue
         else:

@@ -8,15 +8,15 @@ decided by the backend's `on_lossy`.
 
 from __future__ import annotations
 
-from extproc.dialects._extras import BOUND
+from extproc.dialects._extras import BOUND, CARRIED
 from extproc.model.call import OnLossy, Target
 from extproc.model.chat import Extra, Json
 from extproc.model.errors import Unsupported
 
 _STATE = frozenset({"store", "background", "conversation", "previous_response_id"})
 """what a provider keeps between calls, and no other has"""
-_FORM = frozenset({"stream", "stream_options", "obfuscation"})
-"""about the form of a reply, which is made anew in the client's language"""
+_FORM = frozenset({"stream", "stream_options", "obfuscation", "index"})
+"""about the form of a reply, which is made anew in the client's language; of a call, its place"""
 
 
 class Losses:
@@ -49,7 +49,7 @@ class Losses:
         )
 
     def foreign(self, extra: Extra, home: str) -> None:
-        """Members of a request that only another dialect than `home` knows: named, or refused.
+        """Members of a request or part that only another dialect than `home` knows: named, or refused.
 
         What says nothing (null, false, empty) is no loss.
         """
@@ -58,8 +58,11 @@ class Losses:
         bound = extra.fields.get(BOUND)
         for name in bound if isinstance(bound, list) else ():
             raise self.refusal(str(name), "only the client's own dialect knows what it stands for")
+        carried = extra.fields.get(CARRIED)
         for name, value in extra.fields.items():
             if name.startswith("\0") or name in _FORM or _says_nothing(value):
+                continue
+            if isinstance(carried, list) and name in carried:
                 continue
             if name in _STATE:
                 raise self.refusal(name, "it keeps nothing between calls")
@@ -67,4 +70,6 @@ class Losses:
 
 
 def _says_nothing(value: Json) -> bool:
-    return value is None or value is False or value in ("", [], {})
+    if isinstance(value, dict):
+        return all(map(_says_nothing, value.values()))
+    return value is None or value is False or value in ("", [])

@@ -17,6 +17,9 @@ _BEDROCK_ARN = re.compile(
     r"arn:aws[\w-]*:(?:bedrock|sagemaker):[a-z0-9-]*:\d{0,12}:[\w-]+/[\w.:/-]+", re.ASCII
 )
 
+_TURNS = re.compile(r"\.\.|[%?#;\\\x00-\x1f\x7f]")
+"""what would turn a name into another path, a query or parameters"""
+
 
 def read(text: str) -> str:
     """The model named by a piece of a path, decoded once. Raises `InvalidRequest`."""
@@ -24,13 +27,23 @@ def read(text: str) -> str:
     fits = len(name) <= _LONGEST and ".." not in name
     if fits and (_NAME.fullmatch(name) or _BEDROCK_ARN.fullmatch(name)):
         return name
-    raise InvalidRequest(
-        "The model's name in the path has characters that no model has.",
-        param="model",
-        code="invalid_model_name",
-    )
+    raise _bad()
 
 
 def write(model: str, *, safe: str = "") -> str:
-    """The name as one segment of a path. `safe` are characters that stay as they are."""
+    """The name as one segment of a path. `safe` are characters that stay as they are.
+
+    Raises `InvalidRequest`: the name may come from a client's body. Quoted it would be one
+    segment here, and yet another path to whoever decodes it once more.
+    """
+    if _TURNS.search(model):
+        raise _bad()
     return quote(model, safe=f"{safe}-._~")
+
+
+def _bad() -> InvalidRequest:
+    return InvalidRequest(
+        "The model's name has characters that no model has.",
+        param="model",
+        code="invalid_model_name",
+    )

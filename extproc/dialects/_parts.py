@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from extproc.dialects._decoding import TooMuch
 from extproc.model.chat import NOTHING, Extra, Json
@@ -38,6 +39,13 @@ MAX_HELD = 16 * 1024 * 1024
 """bytes of arguments that wait for the name of their tool"""
 
 
+def in_words(ended: ChoiceEnded) -> ChoiceEnded:
+    """The end of a choice whose text is a refusal, for a language that says so by the reason alone."""
+    if ended.reason is not Reason.STOP:
+        return ended
+    return replace(ended, reason=Reason.REFUSAL, raw=None)
+
+
 class _Tool:
     """A tool call of one choice. `part` is -1 until its name is known and it has started."""
 
@@ -52,7 +60,7 @@ class _Tool:
 
 
 class Choice:
-    """What is open in one choice. `kind` None: nothing is; `last` is where notes go."""
+    """What is open in one choice. `kind` None: nothing is; `last` is where notes go, -1: nowhere."""
 
     __slots__ = (
         "by_index",
@@ -143,7 +151,7 @@ class Parts:
             self._open(choice, PartKind.MEDIA)
 
     def note(self, choice: Choice, kind: NoteKind, value: Json) -> None:
-        """Belongs to the part that was touched last; with none yet, to one that holds nothing else."""
+        """Belongs to the part that was touched last; if that has ended, to one that holds nothing else."""
         if choice.last < 0:
             self._open(choice, PartKind.OPAQUE)
         self.out.append(Note(kind, value, choice.last, choice.index, self._dialect))
@@ -164,7 +172,8 @@ class Parts:
         """A call that is complete: its part starts and ends here. An empty id is minted."""
         self._close(choice)
         choice.called = True
-        part = choice.last = self._next(choice)
+        choice.last = -1
+        part = self._next(choice)
         call_id = call_id or self._minted(choice, part)
         self.out.append(PartStarted(PartKind.TOOL, part, choice.index, call_id, name, extra))
         if arguments:
@@ -188,6 +197,8 @@ class Parts:
         if choice.kind is not None:
             self.out.append(PartEnded(choice.part, choice.index))
             choice.kind = None
+            if choice.last == choice.part:
+                choice.last = -1
 
     def _next(self, choice: Choice) -> int:
         if choice.parts >= MAX_PARTS:

@@ -50,34 +50,42 @@ def turns(chat: Chat, losses: Losses, *, system_within: bool = False) -> Turns:
     found: list[Turn] = []
     folded: list[Part] = []
     for message in chat.messages:
+        role = message.role
         parts = [part for part in message.parts if not _is_blank(part)]
-        if message.role in (Role.SYSTEM, Role.DEVELOPER):
+        if role in _SYSTEM:
             if not found and not folded:
                 system.extend(_texts(parts))
             elif system_within:
-                _add(found, Speaker.SYSTEM, parts)
+                _add(found, _WITHIN, parts)
             else:
                 losses.drop(FOLDED)
                 folded.extend(_marked(parts))
-        elif message.role is Role.ASSISTANT:
+        elif role is _MODEL:
             if folded:
-                _add(found, Speaker.USER, folded)
+                _add(found, _USER, folded)
                 folded = []
-            _add(found, Speaker.ASSISTANT, parts)
+            _add(found, _ASSISTANT, parts)
         else:
-            results, rest = _apart(message, parts)
-            _add(found, Speaker.USER, [*results, *folded, *rest])
-            folded = []
-    _add(found, Speaker.USER, folded)
+            if folded:
+                results, rest = _apart(message, parts)
+                parts = [*results, *folded, *rest]
+                folded = []
+            _add(found, _USER, parts)
+    _add(found, _USER, folded)
     for turn in found:
-        if turn.speaker is Speaker.USER:
+        if len(turn.parts) > 1 and turn.speaker is _USER:
             turn.parts.sort(key=_results_first)
     return Turns(tuple(system), tuple(found))
 
 
-def _add(found: list[Turn], speaker: Speaker, parts: Iterable[Part]) -> None:
+# An enum's member costs more to look up than all else that is asked of a message.
+_SYSTEM = frozenset({Role.SYSTEM, Role.DEVELOPER})
+_MODEL = Role.ASSISTANT
+_USER, _ASSISTANT, _WITHIN = Speaker.USER, Speaker.ASSISTANT, Speaker.SYSTEM
+
+
+def _add(found: list[Turn], speaker: Speaker, parts: list[Part]) -> None:
     """To the last turn if it is the same speaker's, else as a new one."""
-    parts = list(parts)
     if not parts:
         return
     if found and found[-1].speaker is speaker:
@@ -98,7 +106,7 @@ def _results_first(part: Part) -> bool:
 
 
 def _is_blank(part: Part) -> bool:
-    return isinstance(part, Text) and not part.text.strip()
+    return isinstance(part, Text) and (not part.text or part.text.isspace())
 
 
 def _texts(parts: Iterable[Part]) -> list[Text]:

@@ -106,10 +106,12 @@ class Snapshot:
         return next(iter(methods.values())).dialect
 
     def _methods(self, path: str, headers: Headers) -> Mapping[str, Claimed] | None:
+        shared = self.paths.find(path)
         for header, tables in self.special:
-            if header in headers and (found := tables.find(path)):
-                return found
-        return self.paths.find(path)
+            if header in headers and (own := tables.find(path)):
+                # Its own come first, also as the dialect of errors; other methods stay what they are.
+                return {**own, **(shared or {}), **own}
+        return shared
 
     def models_for(self, caller: Caller) -> Sequence[ModelCard]:
         return [card for card in self.cards if caller.may_use(card.id)]

@@ -33,6 +33,7 @@ from extproc.envoygen.binary import envoy_binary
 from extproc.envoygen.render import render
 from extproc.envoygen.static import static
 from extproc.supervisor.cores import cores
+from tests.bench import dialects
 from tests.bench.measure import Load, cpu_seconds, hold_open, resident, wrk
 from tests.ports import free_port
 
@@ -412,6 +413,8 @@ def main() -> None:
                 ],
             )
         )
+        print()
+        print(dialects.report())
 
 
 def stream_events(system: System) -> int:

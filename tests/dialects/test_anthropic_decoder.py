@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from extproc.codec import aws_eventstream
-from extproc.model.dialect import Rendered
+from extproc.codec import aws_eventstream, sse
+from extproc.dialects.anthropic_messages import DIALECT
+from extproc.model.dialect import Rendered, ReplyHead
 from extproc.model.errors import Overloaded, RateLimited, UpstreamBad
 from extproc.model.reply import (
     ChoiceEnded,
@@ -404,3 +405,29 @@ def test_an_exception_frame(name: str) -> None:
 def test_a_json_error_under_the_event_streams_type() -> None:
     body = b'{"type":"error","error":{"type":"api_error","message":"no"}}'
     assert reading.failure(kit.decode(body, kit.FRAMES)).message == "no"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_trap_18_long_integers_in_a_calls_input_stay_exact(stream: bool) -> None:
+    """trap 18"""
+    block = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"n": 10**30}}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    if stream:
+        frames: list[dict[str, object]] = [
+            {"type": "message_start", "message": {**message, "content": [], "usage": usage}},
+            {"type": "content_block_start", "index": 0, "content_block": block},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": usage},
+            {"type": "message_stop"},
+        ]
+        body = b"".join(sse.write(json.dumps(f).encode(), str(f["type"]).encode()) for f in frames)
+        headers = {"content-type": "text/event-stream"}
+    else:
+        whole = {**message, "content": [block], "stop_reason": "tool_use", "usage": usage}
+        body, headers = json.dumps(whole).encode(), {"content-type": "application/json"}
+    decoder = DIALECT.decoder(ReplyHead(200, headers), Rendered("", b"", stream=stream))
+    events, _ = reading.drain(decoder, [body])
+    assert [(name, args) for _, name, args in reading.calls(events)] == [
+        ("f", '{"n":1000000000000000000000000000000}')
+    ]

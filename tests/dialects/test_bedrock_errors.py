@@ -56,7 +56,7 @@ TYPES: list[tuple[int, str, type[GatewayError], int]] = [
     (408, "ModelTimeoutException", Timeout, 504),
     (424, "ModelErrorException", UpstreamBad, 502),
     (424, "ModelStreamErrorException", UpstreamBad, 502),
-    (500, "InternalServerException", UpstreamBad, 502),
+    (500, "InternalServerException", UpstreamBad, 500),
     (503, "ServiceUnavailableException", Overloaded, 503),
 ]
 

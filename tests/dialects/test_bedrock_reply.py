@@ -674,3 +674,13 @@ def test_heads() -> None:
     chats = [kit.parse({}, f"/model/m/{word}") for word in ("converse", "converse-stream")]
     kinds = [DIALECT.encoder(chat, kit.CONTEXT).head()[1]["content-type"] for chat in chats]
     assert kinds == ["application/json", "application/vnd.amazon.eventstream"]
+
+
+def test_trap_18_integers_in_a_whole_call_are_exact() -> None:
+    """trap 18: the input comes as an object, and leaves as text."""
+    number = "123456789012345678901234567890"
+    body = kit.fixture("tools.json").replace(
+        b'"input": {}', b'"input": {"n": %b}' % number.encode()
+    )
+    (*_, (_, _, arguments)) = calls(kit.decode(body, kit.JSON))
+    assert arguments == f'{{"n":{number}}}'

@@ -266,3 +266,8 @@ def test_the_rest_of_the_dialect() -> None:
         DIALECT.render_models([ModelCard("a", "b")], ListModels(NAME, "c"), "gw-1")
     with pytest.raises(Unsupported):
         DIALECT.encoder(Embed(NAME, "m", ("x",)), ReplyContext(CallId("gw-1"), "m", 0))
+
+
+def test_a_reply_of_no_choices_is_none() -> None:
+    body = b'{"object": "text_completion", "choices": [], "usage": {"prompt_tokens": 8}}'
+    assert isinstance(failure(kit.decode(body, {"content-type": "application/json"})), UpstreamBad)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -307,8 +306,9 @@ def test_a_model_never_becomes_another_path(name: str) -> None:
     head = kit.RequestHead("POST", f"/v1beta/models/{name}:generateContent", "", {}, "method")
     with pytest.raises((InvalidRequest, NotFound)):
         DIALECT.parse_request(head, json.dumps(HI).encode())
-    odd = kit.target(f"{name}x")
-    assert "/../" not in DIALECT.render_request(elsewhere(user("x")), odd).path.replace("%2F", "_")
+    if name:
+        with pytest.raises(InvalidRequest):
+            DIALECT.render_request(elsewhere(user("x")), kit.target(f"{name}x"))
 
 
 def test_paths_of_both_services() -> None:
@@ -321,8 +321,8 @@ def test_paths_of_both_services() -> None:
     assert DIALECT.render_request(asked, to).path == f"{place}gemini-2.5-flash:generateContent"
     one = DIALECT.render_request(streamed, replace(to, details=()))
     assert one.path.startswith("/v1/publishers/google/models/")
-    odd = DIALECT.render_request(asked, kit.target("a/b c?d"))
-    assert odd.path == "/v1beta/models/a%2Fb%20c%3Fd:generateContent"
+    odd = DIALECT.render_request(asked, kit.target("a/b c"))
+    assert odd.path == "/v1beta/models/a%2Fb%20c:generateContent"
 
 
 def test_a_stream_is_asked_for_as_the_client_wants_it() -> None:
@@ -699,19 +699,3 @@ def test_schemas_in_googles_own_form() -> None:
     }
     plain: Json = {"type": "object", "properties": {"nullable": {"type": "boolean"}}}
     assert json_schema(plain) == plain
-
-
-def test_translation_is_linear() -> None:
-    """Ten times the turns cost about ten times as much."""
-
-    def cost(turns: int) -> float:
-        parts = [user("x" * 400), model("y" * 400)] * turns
-        chat = elsewhere(*parts)
-        best = 9.0
-        for _ in range(5):
-            start = time.perf_counter()
-            DIALECT.render_request(chat, kit.target())
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    assert cost(1000) < 25 * cost(100)

@@ -26,6 +26,7 @@ from extproc.model.reply import (
     Event,
     Failed,
     Finished,
+    Note,
     PartEnded,
     PartKind,
     PartStarted,
@@ -413,3 +414,24 @@ def test_the_sdks_types_read_every_line(name: str, operation: str) -> None:
         assert "".join(one.message.thinking or "" for one in said[:-1]) == thinking(events)
     else:
         assert said[-1].response == text(events)
+
+
+def test_lines_that_nobody_asked_for_end_once() -> None:
+    """A stream under a whole reply's content type, with lines after its last."""
+    body = kit.fixture("text.ndjson")
+    pieces = [body + body.splitlines(keepends=True)[0]]
+    events, _ = drain(kit.decoder({"content-type": "text/plain"}), pieces)
+    assert_well_formed(events)
+
+
+def test_what_comes_beside_a_call_stands_in_a_part_that_is_open() -> None:
+    call = {"function": {"name": "close", "arguments": {}}}
+    message = {"role": "assistant", "content": "", "tool_calls": [call], "odd": "x"}
+    events = kit.decode(json.dumps({"model": "m", "message": message, "done": True}).encode())
+    assert_well_formed(events)
+    assert any(isinstance(event, Note) and event.value == {"odd": "x"} for event in events)
+
+
+def test_a_vector_with_a_number_beyond_all_floats_is_refused() -> None:
+    body = b'{"model": "\\ud800", "embeddings": [[1' + b"0" * 400 + b"]]}"
+    failure(kit.decode(body, {"content-type": "application/json"}, path="/api/embed"))

@@ -540,3 +540,20 @@ def test_whole_replies_without_sense() -> None:
         events, raw = kit.drain(kit.decoder(kit.JSON), [body])
         assert kit.failure(events).kind is Kind.UPSTREAM_BAD
         assert raw == b""
+
+
+def test_trap_18_integers_in_arguments_that_are_objects_are_exact() -> None:
+    """trap 18: some providers send an object where a text should be."""
+    arguments = '{"n":123456789012345678901234567890}'
+    call = f'{{"index":0,"id":"a","function":{{"name":"f","arguments":{arguments}}}}}'
+    stream = f'data: {{"choices":[{{"index":0,"delta":{{"tool_calls":[{call}]}}}}]}}\n\n'
+    whole = f'{{"choices":[{{"message":{{"tool_calls":[{call}]}},"finish_reason":"stop"}}]}}'
+    first = b'data: {"choices":[{"index":0,"delta":{"content":""}}]}\n\n'
+    streamed, _ = kit.drain(kit.decoder(), [first, stream.encode(), b"data: [DONE]\n\n"])
+    for events in (streamed, kit.drain(kit.decoder(kit.JSON), [whole.encode()])[0]):
+        assert kit.calls(events) == [("a", "f", arguments)]
+
+
+def test_a_reply_that_is_nobodys_and_says_nothing_is_none() -> None:
+    body = b'{"id": "", "choices": [], "usage": {"prompt_tokens": 8}}'
+    kit.failure(kit.drain(kit.decoder(kit.JSON), [body])[0])

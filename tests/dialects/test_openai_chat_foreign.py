@@ -393,12 +393,18 @@ def test_effort(model: str, asked: str, effort: str | None, dropped: tuple[str, 
 
 @pytest.mark.parametrize(
     ("budget", "effort"),
-    [(-1, None), (0, "none"), (1024, "low"), (8192, "medium"), (16384, "high"), (60000, "xhigh")],
+    [(0, "none"), (1024, "low"), (8192, "medium"), (16384, "high"), (60000, "xhigh")],
 )
-def test_a_budget_becomes_an_effort(budget: int, effort: str | None) -> None:
+def test_a_budget_becomes_an_effort(budget: int, effort: str) -> None:
     out = render(chat(reasoning=Reasoning(budget=budget, summary="auto")), "gpt-5.2")
     assert json.loads(out.body).get("reasoning_effort") == effort
     assert out.dropped == ("reasoning.summary", "reasoning.budget")
+
+
+def test_to_think_as_much_as_the_model_likes_is_the_usual_effort() -> None:
+    out = render(chat(reasoning=Reasoning(budget=-1)), "gpt-5.2")
+    assert json.loads(out.body)["reasoning_effort"] == "medium"
+    assert out.dropped == ()
 
 
 def test_a_model_that_does_not_reason_is_asked_for_no_effort() -> None:

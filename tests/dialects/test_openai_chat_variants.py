@@ -13,7 +13,7 @@ from extproc.dialects.openai_chat.words import read_usage, write_usage
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Message, Role, Text
 from extproc.model.embed import Embed, Opaque
-from extproc.model.errors import Kind
+from extproc.model.errors import InvalidRequest, Kind
 from extproc.model.reply import Usage
 
 from . import kit_chat as kit
@@ -59,11 +59,16 @@ def test_azures_paths_of_other_endpoints() -> None:
     assert DIALECT.render_request(own, azure()).path == "/files?api-version=x"
 
 
-@pytest.mark.parametrize("named", ["?", "a/b", "../x"])
-def test_trap_63_a_deployments_name_is_one_segment(named: str) -> None:
-    path = DIALECT.render_request(ASK, replace(azure(), model=named)).path
+def test_trap_63_a_deployments_name_is_one_segment() -> None:
+    path = DIALECT.render_request(ASK, replace(azure(), model="a/b")).path
     assert path.partition("?")[0].count("/") == 4
     assert "?api-version=" in path
+
+
+@pytest.mark.parametrize("named", ["?", "../x", "a%2Fb", "a;b"])
+def test_trap_63_a_name_that_could_be_another_path_is_refused(named: str) -> None:
+    with pytest.raises(InvalidRequest):
+        DIALECT.render_request(ASK, replace(azure(), model=named))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -353,30 +352,6 @@ def test_contents_without_end_are_too_many() -> None:
         for i in range(2000)
     )
     assert "too many parts" in failure(kit.decode(body)).message
-
-
-def test_decoding_is_linear() -> None:
-    """Many events cost what few cost, each."""
-
-    def seconds(number: int) -> float:
-        start = added(0, {"type": "message", "id": "m", "content": []})
-        delta = event(
-            "response.output_text.delta",
-            output_index=0,
-            content_index=0,
-            delta="word ",
-            item_id="m",
-        )
-        decoder = kit.decoder()
-        decoder.feed(start)
-        began = time.process_time()
-        for _ in range(number):
-            decoder.feed(delta)
-            decoder.take()
-        return (time.process_time() - began) / number
-
-    seconds(500)
-    assert seconds(20_000) < 3 * min(seconds(2000) for _ in range(3))
 
 
 WILD = st.recursive(

@@ -367,3 +367,20 @@ def test_a_count_is_written() -> None:
     events = [Started("", ""), Counted(42), Finished()]
     body = b"".join(encoder.feed(event) for event in events)
     assert json.loads(body) == {"object": "response.input_tokens", "input_tokens": 42}
+
+
+@pytest.mark.parametrize("kind", ["response.\ud800", "response.x\n\ndata: {}", ["response.x"]])
+def test_an_event_whose_type_is_no_word_is_left_out(kind: Any) -> None:
+    """At home an event that only this language knows is written as it came."""
+    stream = kit.fixture("text.sse")
+    at = stream.index(b"event: response.output_text.delta")
+    odd = {"type": "response.odd", "item_id": "x", "output_index": 0, "content_index": 0}
+
+    def written(event: Any) -> bytes:
+        data = b"event: odd\ndata: " + json.dumps(event).encode() + b"\n\n"
+        return kit.encode(kit.decode(stream[:at] + data + stream[at:]))
+
+    assert b"event: response.odd" in written(odd)
+    assert written(odd | {"type": kind}).count(b"\n\n") == kit.encode(kit.decode(stream)).count(
+        b"\n\n"
+    )

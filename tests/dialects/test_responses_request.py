@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -723,26 +722,3 @@ def test_azure(version: str, path: str) -> None:
 
 
 # --- speed
-
-
-def test_requests_are_linear_in_their_length() -> None:
-    def seconds(turns: int) -> float:
-        items: list[Any] = []
-        for i in range(turns):
-            items += [
-                {"role": "user", "content": "word " * 40},
-                {**CALL, "call_id": f"c{i}"},
-                {**OUTPUT, "call_id": f"c{i}"},
-                {
-                    "role": "assistant",
-                    "content": [{"type": "output_text", "text": "ok", "annotations": []}],
-                },
-            ]
-        raw = json.dumps({"model": "m", "input": items}).encode()
-        began = time.process_time()
-        asked = kit.parse(raw)
-        DIALECT.render_request(replace(asked, raw=b""), kit.target())
-        return (time.process_time() - began) / turns
-
-    seconds(100)
-    assert seconds(3000) < 4 * min(seconds(300) for _ in range(3))

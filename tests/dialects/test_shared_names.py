@@ -64,3 +64,10 @@ def test_whatever_is_read_is_one_segment_when_written(text: str) -> None:
     written = names.write(name)
     assert not set(written) & set("/?#; ")
     assert ".." not in written
+
+
+@pytest.mark.parametrize("name", ["../x", "a/..", "a%2Fb", "a;b", "a?b", "a#b", "a\\b", "a\nb"])
+def test_trap_63_a_body_names_no_other_path_either(name: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        names.write(name)
+    assert caught.value.param == "model"

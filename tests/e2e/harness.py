@@ -105,7 +105,7 @@ class Gateway:
         self.log_path = stderr or folder / "log"
         self.port = 0 if stderr is None else free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._ca = ca
+        self.ca = ca
         self._seen: set[int] = set()
         self._collector: Thread | None = None
         config = folder / "sluice.yaml"
@@ -201,7 +201,7 @@ class Gateway:
     @property
     def trust(self) -> ssl.SSLContext | bool:
         """What a client of it takes as `verify`."""
-        return ssl.create_default_context(cafile=self._ca) if self._ca else True
+        return ssl.create_default_context(cafile=self.ca) if self.ca else True
 
     def openai(self, **options: Any) -> openai.OpenAI:
         """The stock SDK, without retries of its own."""

@@ -17,7 +17,7 @@ import orjson
 from extproc.codec import jsontext
 from extproc.codec.sse import Frame, SseSplitter
 from extproc.dialects import _decoding as decoding
-from extproc.dialects._decoding import TooMuch, bad, read_object
+from extproc.dialects._decoding import TooMuch, bad, read_exactly, read_object
 from extproc.dialects._extras import residue
 from extproc.dialects._parts import MAX_PARTS
 from extproc.dialects.anthropic_messages.errors import provider_error, stream_error
@@ -79,6 +79,10 @@ def _decode_count(body: bytes) -> Sequence[Event]:
     return (Started("", ""), Counted(tokens), Finished())
 
 
+_CALLS = b'tool_use"'
+"""in every frame with the input of a call, whose integers become text again and must stay exact"""
+
+
 class Whole:
     """Decodes a whole `message`. Raises what `Reader.frame` may."""
 
@@ -86,7 +90,7 @@ class Whole:
         self._rendered = rendered
 
     def __call__(self, body: bytes) -> Sequence[Event]:
-        value = read_object(body)
+        value = read_exactly(body) if _CALLS in body else read_object(body)
         content = value.get("content")
         if value.get("type") == "error":
             raise stream_error(value)
@@ -160,6 +164,8 @@ class Reader:
         if not isinstance(event, dict):
             raise decoding.Unreadable
         kind = event.get("type")
+        if kind == "content_block_start" and _CALLS in data:
+            event = read_exactly(data)
         if kind == "content_block_delta":
             self._delta(event)
         else:

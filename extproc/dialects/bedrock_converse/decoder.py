@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from extproc.dialects import _decoding as decoding
-from extproc.dialects._decoding import bad, read_object
+from extproc.dialects._decoding import bad, read_exactly, read_object
 from extproc.dialects.bedrock_converse.errors import provider_error
 from extproc.dialects.bedrock_converse.reader import Frames, ReplyReader
 from extproc.model.dialect import Rendered, ReplyDecoder, ReplyHead
@@ -25,7 +25,9 @@ def chat_decoder(head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
     def whole(body: bytes) -> Sequence[Event]:
         reader = ReplyReader(head, rendered)
         try:
-            return reader.whole(read_object(body))
+            # Calls have their input as objects, which become text again.
+            read = read_exactly if b'"toolUse"' in body else read_object
+            return reader.whole(read(body))
         except GatewayError as error:
             return (*reader.failing(), Failed(error))
 

@@ -16,7 +16,7 @@ import orjson
 from extproc.codec import jsontext
 from extproc.codec.aws_eventstream import write
 from extproc.dialects._decoding import bad
-from extproc.dialects._parts import MAX_HELD
+from extproc.dialects._parts import MAX_HELD, in_words
 from extproc.dialects.bedrock_converse.decoder import STREAM_TYPE
 from extproc.dialects.bedrock_converse.errors import error_body, error_frame
 from extproc.dialects.bedrock_converse.parts import Content, note_delta, part_start, part_type
@@ -96,6 +96,7 @@ class StreamEncoder:
         self._filled = False
         self._begun_message = False
         self._usage: Usage | None = None
+        self._refused = False
         self._home: Mapping[str, Json] = {}
 
     def head(self) -> tuple[int, Mapping[str, str]]:
@@ -132,6 +133,7 @@ class StreamEncoder:
 
     def _bounds(self, event: PartStarted | PartEnded) -> bytes:
         if isinstance(event, PartStarted):
+            self._refused = self._refused or event.kind is PartKind.REFUSAL
             if self._open is None:
                 return self._start(event)
             self._waiting[event.part] = [event]
@@ -235,6 +237,8 @@ class StreamEncoder:
         return out
 
     def _stopped(self, event: ChoiceEnded) -> bytes:
+        if self._refused:
+            event = in_words(event)
         self._home = event.extra.home(NAME)
         at_home = event.extra.dialect == NAME
         value: Object = {"stopReason": word_of(event.reason, event.raw, at_home)}
@@ -269,6 +273,7 @@ class WholeEncoder:
         self._parts: dict[int, Content] = {}
         self._usage: Usage | None = None
         self._ended: ChoiceEnded | None = None
+        self._refused = False
 
     def head(self) -> tuple[int, Mapping[str, str]]:
         return 200, JSON_HEADERS
@@ -277,12 +282,13 @@ class WholeEncoder:
         match event:
             case PartStarted() if not event.choice:
                 self._parts[event.part] = Content(event)
+                self._refused = self._refused or event.kind is PartKind.REFUSAL
             case TextDelta() | ThinkingDelta() | ToolDelta() | MediaDelta() | Note() if (
                 not event.choice
             ):
                 self._parts[event.part].add(event)
             case ChoiceEnded() if not event.choice:
-                self._ended = event
+                self._ended = in_words(event) if self._refused else event
             case Used():
                 self._usage = event.usage
             case Finished():

@@ -71,6 +71,8 @@ _CLASSES: Mapping[str, type[GatewayError]] = {
     "internalserver": UpstreamBad,
     "internalfailure": UpstreamBad,
 }
+_INTERNAL = frozenset({"internalserver", "internalfailure"})
+"""types whose status (500) means the same to clients of every language"""
 
 _TOO_LONG = re.compile(
     r"(input|prompt) is too long|too many input tokens|context (window|length)|maximum context",
@@ -100,7 +102,7 @@ def provider_error(status: int, headers: Headers, body: bytes) -> GatewayError:
     if make is None:
         make = _narrowed(class_of(status), message)
         return said(status, message, make=make, retry_after=retry_after)
-    return _made(make, message, retry_after)
+    return _made(make, message, retry_after, status if kind in _INTERNAL else None)
 
 
 def frame_error(kind: str, payload: bytes) -> GatewayError:
@@ -124,9 +126,11 @@ def stream_error(kind: str, message: str) -> GatewayError:
     return _made(_CLASSES.get(word, UpstreamBad), text, None)
 
 
-def _made(make: type[GatewayError], message: str, retry_after: float | None) -> GatewayError:
+def _made(
+    make: type[GatewayError], message: str, retry_after: float | None, status: int | None = None
+) -> GatewayError:
     return _narrowed(make, message)(
-        message[:MAX_MESSAGE], origin=Origin.PROVIDER, retry_after=retry_after
+        message[:MAX_MESSAGE], origin=Origin.PROVIDER, retry_after=retry_after, status=status
     )
 
 
@@ -185,7 +189,9 @@ _IN_STREAM: Mapping[Kind, str] = {
 
 def render_error(error: GatewayError, call_id: str) -> WireReply:
     """A whole reply: the type in a header, `{"message"}` in the body."""
-    status, kind = _TYPES[error.kind]
+    # A provider's 500 is an error of Bedrock's own kind; what else is unusable is its model's.
+    own = error.kind is Kind.UPSTREAM_BAD and error.status == _TYPES[Kind.INTERNAL][0]
+    status, kind = _TYPES[Kind.INTERNAL if own else error.kind]
     if error.origin is Origin.GATEWAY and error.status != type(error).status:
         status = error.status
     headers = {

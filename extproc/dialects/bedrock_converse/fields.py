@@ -90,6 +90,23 @@ def lift(extra: Mapping[str, Json]) -> Lifted:
     return Lifted(_output(config.get("textFormat")), _reasoning(config, own), _top_k(own))
 
 
+def carried_whole(extra: Mapping[str, Json], lifted: Lifted) -> list[Json]:
+    """Of the two members, those that hold nothing beyond what was lifted."""
+    config, own = extra.get(OUTPUT), extra.get(MODEL_FIELDS)
+    names: list[Json] = []
+    if isinstance(config, dict) and config:
+        formed = "textFormat" not in config or lifted.output is not None
+        thought = "effort" not in config or lifted.reasoning is not None
+        if formed and thought and config.keys() <= {"textFormat", "effort"}:
+            names.append(OUTPUT)
+    if isinstance(own, dict) and own:
+        thought = own.keys() <= {"top_k"} or lifted.reasoning is not None
+        ranked = "top_k" not in own or lifted.top_k is not None
+        if thought and ranked and own.keys() <= {"thinking", "reasoning_effort", "top_k"}:
+            names.append(MODEL_FIELDS)
+    return names
+
+
 def _output(form: Json) -> Output | None:
     if not isinstance(form, dict) or form.get("type") != "json_schema":
         return None

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects._media import format_of, type_of
+from extproc.dialects._parts import in_words
 from extproc.dialects._signatures import wrap
 from extproc.dialects.bedrock_converse.words import IMAGE_FORMATS, NAME, reason_of, word_of
 from extproc.model.chat import NOTHING, Extra, Json
@@ -191,7 +192,7 @@ def carries(events: Sequence[Event]) -> list[Event]:
 
     Kept: the first choice's text, reasoning with signatures (wrapped where they
     are another's), calls, pictures, finish reason, usage, and the notes and extras
-    of this dialect. A refusal becomes text. Parts come one after the other. Lost:
+    of this dialect. A refusal becomes text, and the reply ends by it. Parts come one after the other. Lost:
     id, model and time of the reply, citations and extras of others, other media, which
     stop sequence it was, what part of the output was reasoning.
     """
@@ -211,7 +212,8 @@ def carries(events: Sequence[Event]) -> list[Event]:
                 part, inside = parts[event.part]
                 inside.extend(_carried(part, event))
             case ChoiceEnded() if not event.choice:
-                ended = event
+                refused = any(p.kind is PartKind.REFUSAL for p, _ in parts.values())
+                ended = in_words(event) if refused else event
             case Used() if not event.usage.estimated:
                 usage = event.usage
             case Finished() | Failed():

@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 from extproc.dialects import _names as names
 from extproc.dialects import _reading as read
-from extproc.dialects._extras import refuse_shapes, residue
+from extproc.dialects._extras import CARRIED, refuse_shapes, residue
 from extproc.dialects._options import BODY_MEMBER, read_options
-from extproc.dialects.bedrock_converse.fields import lift
+from extproc.dialects.bedrock_converse.fields import carried_whole, lift
 from extproc.dialects.bedrock_converse.messages import parse_messages, parse_system
 from extproc.dialects.bedrock_converse.words import NAME, OPTIONS, WRAPPED, read_mark
 from extproc.model.chat import (
@@ -96,6 +96,8 @@ def _chat(x: Object, headers: Headers, body: bytes, model: str, *, stream: bool)
     if system is not None:
         messages = (parse_system(system), *messages)
     lifted = lift(extra)
+    if carried := carried_whole(extra, lifted):
+        extra[CARRIED] = carried
     tools, choice = _tools(x, extra)
     return Chat(
         dialect=NAME,

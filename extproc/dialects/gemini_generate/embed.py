@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import struct
+from array import array
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from extproc.codec import jsontext
 from extproc.dialects import _reading as read
@@ -220,7 +222,7 @@ def decode_vectors(body: bytes) -> Sequence[Event]:
         values = vector.get("values") if isinstance(vector, dict) else None
         if not isinstance(vector, dict) or not isinstance(values, list):
             raise bad("the provider's reply has an embedding without values")
-        events.append(Vector(i, tuple(v for v in values if isinstance(v, int | float))))
+        events.append(Vector(i, _numbers(values)))
         statistics = vector.get("statistics")
         if isinstance(statistics, dict):
             count = statistics.get("token_count", statistics.get("tokenCount"))
@@ -232,6 +234,14 @@ def decode_vectors(body: bytes) -> Sequence[Event]:
     if used is not None:
         events.append(Used(used))
     return [*events, Finished()]
+
+
+def _numbers(values: list[Json]) -> tuple[float, ...]:
+    """Raises `UpstreamBad` for what is no number, or none that a float holds."""
+    try:
+        return tuple(array("d", cast("list[float]", values)))
+    except (TypeError, OverflowError):
+        raise bad("the provider's reply has an embedding of other things than numbers") from None
 
 
 class VectorEncoder:

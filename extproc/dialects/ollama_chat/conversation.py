@@ -137,7 +137,7 @@ class Conversation:
             self._losses.drop("cache")
 
     def _image(self, part: Image) -> str:
-        if part.detail is not None:
+        if part.detail not in (None, "auto"):
             self._losses.drop("detail")
         if self._sees is False and not self._at_home:
             raise self._losses.refusal("image", "the model does not see")

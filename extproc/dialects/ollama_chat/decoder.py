@@ -56,7 +56,8 @@ def _whole(body: bytes, renamed: Mapping[str, str]) -> Sequence[Event]:
         # A stream that nobody asked for.
         splitter = LineSplitter()
         for line in (*splitter.feed(body), *splitter.close()):
-            reader.frame(line)
+            if not reader.done:
+                reader.frame(line)
     if not reader.done:
         reader.close()
     return reader.out

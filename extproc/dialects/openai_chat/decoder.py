@@ -9,6 +9,7 @@ are not among the bytes that pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import orjson
@@ -41,11 +42,12 @@ def chat_decoder(head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
 
 def decode_whole(body: bytes, renamed: Mapping[str, str] | None = None) -> Sequence[Event]:
     """The events of a `chat.completion` body. Raises `Unreadable`, `TooMuch` or the error it holds."""
-    value = decoding.read_object(body)
+    read = decoding.read_exactly if _has_objects(body) else decoding.read_object
+    value = read(body)
     choices = value.get("choices")
     if value.get("error") or value.get("object") == "error":
         raise stream_error(value)
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or not (choices or value.get("id")):
         raise bad("the provider's reply has no choices")
     reader = Reader(renamed)
     usage = value.get("usage")
@@ -90,7 +92,7 @@ class StreamDecoder:
         end = len(data) - 2
         if not self._clean or data.find(b"\n") != end or data[:6] != b"data: " or b"\r" in data:
             return self._feed_any(data)
-        if data[end:] != b"\n\n" or end > MAX_EVENT - 2:
+        if data[end:] != b"\n\n" or end > MAX_EVENT - 2 or _has_objects(data):
             return self._feed_any(data)
         try:
             chunk: Json = orjson.loads(data[6:end])
@@ -175,7 +177,7 @@ class StreamDecoder:
                 self._fail(bad("the provider's stream ended early"))
             return False
         try:
-            chunk: Json = orjson.loads(data)
+            chunk: Json = _hard(data) if _has_objects(data) else orjson.loads(data)
         except orjson.JSONDecodeError:
             chunk = _hard(data)
         if not isinstance(chunk, dict):
@@ -240,8 +242,16 @@ def _is_complete(data: bytes) -> bool:
     return True
 
 
+_OBJECT = re.compile(rb'"arguments"\s*:\s*\{')
+
+
+def _has_objects(data: bytes) -> bool:
+    """Whether a call's arguments are no text, as some providers have it: they become text, number by number."""
+    return b'"arguments"' in data and _OBJECT.search(data) is not None
+
+
 def _hard(data: bytes) -> Json:
-    """What the quick reader refused, such as half of a surrogate pair."""
+    """What the quick reader refused, such as half of a surrogate pair, or would not read exactly."""
     try:
         return jsontext.loads(data)
     except jsontext.BadJson:

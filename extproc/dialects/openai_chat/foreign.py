@@ -181,7 +181,8 @@ class _Writer:
         wanted = reasoning.effort
         if wanted is None and reasoning.budget is not None:
             wanted = _effort_of(reasoning.budget)
-            losses.drop("reasoning.budget")
+            if reasoning.budget >= 0:
+                losses.drop("reasoning.budget")
         if wanted is None:
             return
         known = () if self._target.capabilities.reasoning is False else self._quirks.efforts
@@ -220,10 +221,13 @@ def _texts(chat: Chat) -> list[str]:
 _BUDGETS = ((0, "none"), (2048, "low"), (8192, "medium"), (16384, "high"))
 
 
-def _effort_of(budget: int) -> str | None:
-    """The effort that stands for so many tokens; a negative budget leaves it to the model."""
+def _effort_of(budget: int) -> str:
+    """The effort that stands for so many tokens; a negative budget leaves it to the model.
+
+    That is an effort too: many models do not think unless they are asked.
+    """
     if budget < 0:
-        return None
+        return "medium"
     return next((word for most, word in _BUDGETS if budget <= most), "xhigh")
 
 

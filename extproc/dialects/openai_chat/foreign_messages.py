@@ -18,6 +18,7 @@ from extproc.dialects._loss import Losses
 from extproc.dialects._media import data_url, format_of
 from extproc.dialects._turns import Speaker, Turn, turns
 from extproc.dialects.openai_chat.home import given, image
+from extproc.dialects.openai_chat.messages import is_plain
 from extproc.dialects.openai_chat.quirks import Quirks
 from extproc.model.chat import (
     Audio,
@@ -65,6 +66,10 @@ class _Conversation:
             out.append({"role": "system", "content": text})
         last = max((i for i, t in enumerate(found.turns) if _is_models(t)), default=-1)
         for i, turn in enumerate(found.turns):
+            first = turn.parts[0]
+            if len(turn.parts) == 1 and is_plain(first):
+                out.append({"role": turn.speaker, "content": first.text})
+                continue
             self._note(turn.parts)
             parts = self._known(turn.parts, current=i > last)
             match turn.speaker:
@@ -82,13 +87,16 @@ class _Conversation:
     def _note(self, parts: Iterable[Part]) -> None:
         for part in parts:
             match part:
-                case Text() | Image() | Document() | ToolCall() | ToolResult():
+                case Text() | Document():
+                    if part.cache is not None:
+                        self._losses.drop("cache")
+                    if part.extra.fields.get("citations"):
+                        self._losses.drop("citations")
+                case Image() | ToolCall() | ToolResult():
                     if part.cache is not None:
                         self._losses.drop("cache")
                 case _:
                     pass
-            if isinstance(part, Text | Document) and part.extra.fields.get("citations"):
-                self._losses.drop("citations")
 
     def _known(self, parts: Sequence[Part], *, current: bool) -> list[Part]:
         """Without what only the client's own dialect knows: refused where it is asked now."""

@@ -234,7 +234,7 @@ def _content(out: Object, parts: Iterable[Part], extra: Object) -> None:
     if not parts:
         return
     first = parts[0]
-    if len(parts) == 1 and isinstance(first, Text) and is_plain(first) and CONTENT not in extra:
+    if len(parts) == 1 and is_plain(first) and CONTENT not in extra:
         out["content"] = first.text
     else:
         out["content"] = [_part(part) for part in parts]

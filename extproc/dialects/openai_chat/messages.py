@@ -8,7 +8,7 @@ wrong. It reads only; `render` writes.
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from extproc.dialects import _reading as read
 from extproc.dialects.openai_chat.words import CONTENT, FIELD, LEGACY, NAME, residue
@@ -36,6 +36,7 @@ from extproc.model.errors import InvalidRequest
 Object: TypeAlias = dict[str, Json]
 
 _ROLES = {role.value: role for role in Role}
+_SPEAKERS = {word: role for word, role in _ROLES.items() if role is not Role.TOOL}
 _ROLE_WORDS = ", ".join((*_ROLES, "function"))
 _THINKING_FIELDS = ("reasoning_content", "reasoning")
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
@@ -52,7 +53,25 @@ def parse_messages(value: Json) -> tuple[Message, ...]:
             code="empty_array",
         )
     reader = _Reader()
-    return tuple(reader.message(item, f"messages[{i}]") for i, item in enumerate(items))
+    return tuple(
+        _usual(item) or reader.message(item, f"messages[{i}]") for i, item in enumerate(items)
+    )
+
+
+def _usual(value: Json) -> Message | None:
+    """A message, or a tool's result, of nothing but a text, as most are; None for any other."""
+    if not isinstance(value, dict):
+        return None
+    word, content = value.get("role"), value.get("content")
+    if not isinstance(content, str) or not content or not isinstance(word, str):
+        return None
+    if len(value) == 2:
+        role = _SPEAKERS.get(word)
+        return None if role is None else Message(role, (Text(content),))
+    call = value.get("tool_call_id")
+    if len(value) == 3 and word == "tool" and isinstance(call, str):
+        return Message(Role.TOOL, (ToolResult(call, (Text(content),)),))
+    return None
 
 
 class _Reader:
@@ -87,17 +106,19 @@ class _Reader:
         shape: Object = {}
         parts: list[Part] = []
         for field in _THINKING_FIELDS:
-            thought = x.get(field)
-            if isinstance(thought, str) and thought:
-                parts.append(Thinking(thought, extra=Extra(NAME, {FIELD: field})))
-            elif field in x:
-                shape[field] = thought
+            if field in x:
+                thought = x[field]
+                if isinstance(thought, str) and thought:
+                    parts.append(Thinking(thought, extra=Extra(NAME, {FIELD: field})))
+                else:
+                    shape[field] = thought
         parts.extend(_content(x, path, shape))
-        refusal = read.optional_string(x.get("refusal"), path + ".refusal")
-        if refusal:
-            parts.append(Refusal(refusal, Extra(NAME, {FIELD: "refusal"})))
-        elif "refusal" in x:
-            shape["refusal"] = refusal
+        if "refusal" in x:
+            refusal = read.optional_string(x["refusal"], path + ".refusal")
+            if refusal:
+                parts.append(Refusal(refusal, Extra(NAME, {FIELD: "refusal"})))
+            else:
+                shape["refusal"] = refusal
         calls = x.get("tool_calls")
         if calls is not None:
             for i, call in enumerate(read.expect_list(calls, path + ".tool_calls")):
@@ -155,7 +176,25 @@ def _tool_result(x: Object, name: str | None, path: str) -> Message:
 
 
 def _tool_call(value: Json, path: str) -> ToolCall:
-    x = read.expect_object(value, path)
+    return _usual_call(value) or _any_call(read.expect_object(value, path), path)
+
+
+def _usual_call(value: Json) -> ToolCall | None:
+    """A call with nothing odd about it; None for any other."""
+    if not isinstance(value, dict) or len(value) != 3 or value.get("type") != "function":
+        return None
+    call_id, function = value.get("id"), value.get("function")
+    if not isinstance(call_id, str) or not call_id:
+        return None
+    if not isinstance(function, dict) or len(function) != 2:
+        return None
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        return None
+    return ToolCall(call_id, name, arguments)
+
+
+def _any_call(x: Object, path: str) -> ToolCall:
     call_id = read.optional_string(x.get("id"), path + ".id") or ""
     kind = read.optional_string(x.get("type"), path + ".type")
     known = (("id",) if call_id else ()) + (("type",) if kind == "function" else ())
@@ -208,7 +247,7 @@ def _content(x: Object, path: str, shape: Object) -> tuple[Part, ...]:
     return ()
 
 
-def is_plain(part: Part) -> bool:
+def is_plain(part: Part) -> TypeGuard[Text]:
     """Whether the part can be written as a mere string."""
     return isinstance(part, Text) and part.cache is None and not part.extra.fields
 

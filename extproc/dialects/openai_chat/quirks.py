@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from extproc.dialects import _names
 from extproc.model.call import Target
@@ -58,8 +59,11 @@ _USUAL = Quirks()
 
 def quirks_of(target: Target) -> Quirks:
     """The first row whose host the target's ends in and whose pattern its model starts with."""
-    host = target.authority.partition(":")[0]
-    model = target.model.lower()
+    return _quirks(target.authority.partition(":")[0], target.model.lower())
+
+
+@lru_cache(maxsize=1024)
+def _quirks(host: str, model: str) -> Quirks:
     for ending, name, found in _COMPILED:
         if host.endswith(ending) and name.match(model):
             return found

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from extproc.dialects import _reading as read
 from extproc.dialects.openai_chat.words import LEGACY, NAME, residue
-from extproc.model.chat import Extra, Json, Tool, ToolChoice, ToolMode
+from extproc.model.chat import NOTHING, Extra, Json, Tool, ToolChoice, ToolMode
 from extproc.model.errors import InvalidRequest
 
 Object: TypeAlias = dict[str, Json]
@@ -43,7 +43,8 @@ def _tool(shape: Object, path: str) -> Tool:
     if "function" not in shape:
         raise read.missing(path + ".function")
     function = read.expect_object(shape["function"], path + ".function")
-    extra = residue(shape, ("type",), {"function": _FUNCTION})
+    usual = len(shape) == 2 and function.keys() <= _KNOWN and None not in function.values()
+    extra = NOTHING if usual else residue(shape, ("type",), {"function": _FUNCTION})
     return _named_tool(function, path + ".function", extra)
 
 
@@ -54,6 +55,7 @@ def _function(shape: Object, path: str) -> Tool:
 
 
 _FUNCTION = ("name", "description", "parameters", "strict")
+_KNOWN = frozenset(_FUNCTION)
 
 
 def _named_tool(function: Object, path: str, extra: Extra) -> Tool:

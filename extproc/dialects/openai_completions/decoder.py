@@ -34,7 +34,8 @@ def completion_decoder(head: ReplyHead, rendered: Rendered) -> ReplyDecoder:
 
 def _whole(body: bytes) -> Sequence[Event]:
     value = read_object(body)
-    if not value.get("error") and not isinstance(value.get("choices"), list):
+    choices = value.get("choices")
+    if not value.get("error") and (not isinstance(choices, list) or not choices):
         raise bad("the provider's reply has no choices")
     reader = ChunkReader(withhold_usage=False)
     reader.chunk(value)

@@ -111,8 +111,13 @@ class _Reader:
         if role is None:
             message = f"{path}.role must be one of {', '.join(_ROLES)}, got {word[:64]!r}"
             raise InvalidRequest(message, param=path + ".role", code="invalid_value")
+        content = x.get("content")
+        if len(x) == 2 and isinstance(content, str) and content and role is not Role.ASSISTANT:
+            self.flush()
+            self.messages.append(Message(role, (Text(content),)))
+            return
         shape: Object = {}
-        parts = _content(x.get("content"), path + ".content", role, shape)
+        parts = _content(content, path + ".content", role, shape)
         known = ("role", "content") if parts else ("role",)
         item = dict(residue(x, known).fields)
         if "content" not in x:

@@ -95,9 +95,9 @@ class Item:
         raise NotImplementedError
 
     def other(self, event: Object) -> None:
-        """An event as this dialect's provider sent it."""
+        """An event as this dialect's provider sent it, if its type can stand in a line."""
         kind = event.get("type")
-        if isinstance(kind, str):
+        if isinstance(kind, str) and kind.isprintable():
             self.wire.send(kind, {**event, "output_index": self.index})
 
     @property

@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from extproc.dialects import _reading as read
-from extproc.dialects._extras import BOUND, refuse_shapes
+from extproc.dialects._extras import BOUND, CARRIED, refuse_shapes
 from extproc.dialects._options import BODY_MEMBER, read_options
 from extproc.dialects.openai_responses.items import parse_items
 from extproc.dialects.openai_responses.words import (
+    ENCRYPTED,
     FOREIGN,
     INSTRUCTIONS,
     LOGPROBS,
@@ -62,6 +63,8 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
     if not model and x.get("prompt") is None:
         raise read.missing("model")
     rest = Rest(x)
+    if _gives_all(x.get("include")):
+        rest.mark(CARRIED, ["include"])
     messages = _messages(x, rest)
     return Chat(
         dialect=NAME,
@@ -158,6 +161,12 @@ _OTHERS: Mapping[str, _Check] = {
     "truncation": read.expect_string,
 }
 """members of today's API that only this dialect knows"""
+
+
+def _gives_all(include: Json) -> bool:
+    """Whether replies of every provider have all that is to be included."""
+    return isinstance(include, list) and all(item in (LOGPROBS, ENCRYPTED) for item in include)
+
 
 _STORED = ("previous_response_id", "conversation", "prompt")
 

@@ -1,0 +1,21 @@
+"""One cell of the matrix: how a scenario went between a client and a provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`works`; `lossy`, and what was dropped; `refused`, and over which field."""
+
+    verdict: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {', '.join(self.names)}" if self.names else self.verdict
+
+
+WORKS = Cell("works")
+NO_WORD = Cell("-")
+"""the client's language cannot ask for it"""

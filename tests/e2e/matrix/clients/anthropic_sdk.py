@@ -1,0 +1,121 @@
+"""`anthropic`, Messages; streams by the SDK's own accumulator."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import anthropic
+from anthropic.types import Message
+
+from tests.e2e.harness import Gateway
+from tests.e2e.matrix.talk import ALL, Ask, Called, Last, Said, raised
+
+_ENOUGH = 4096
+_BUDGET = 1024
+
+
+class AnthropicClient:
+    name: ClassVar[str] = "anthropic"
+    dialect: ClassVar[str] = "anthropic_messages"
+    finishes: ClassVar[Mapping[str, str]] = {
+        "stop": "end_turn",
+        "length": "max_tokens",
+        "tool": "tool_use",
+        "refusal": "refusal",
+    }
+    can: ClassVar[frozenset[str]] = ALL
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.last = Last()
+        self.sdk = anthropic.Anthropic(
+            base_url=gateway.url,
+            api_key=gateway.key,
+            max_retries=0,
+            timeout=10.0,
+            http_client=anthropic.DefaultHttpxClient(
+                trust_env=False,
+                verify=gateway.trust,
+                event_hooks={"response": [self.last.note]},
+            ),
+        )
+
+    def talk(self, ask: Ask) -> AnthropicTalk:
+        return AnthropicTalk(self.sdk, ask)
+
+    def close(self) -> None:
+        self.sdk.close()
+
+
+class AnthropicTalk:
+    def __init__(self, sdk: anthropic.Anthropic, ask: Ask) -> None:
+        self.sdk = sdk
+        self._messages: list[Any] = []
+        options: dict[str, Any] = {"model": ask.model, "max_tokens": ask.max_tokens or _ENOUGH}
+        if ask.system:
+            options["system"] = ask.system
+        if ask.tools:
+            options["tools"] = [
+                {"name": tool.name, "description": tool.about, "input_schema": tool.schema}
+                for tool in ask.tools
+            ]
+        if ask.force:
+            options["tool_choice"] = {"type": "tool", "name": ask.force}
+        if ask.schema is not None:
+            options["output_config"] = {"format": {"type": "json_schema", "schema": ask.schema}}
+        if ask.think:
+            options["thinking"] = {"type": "enabled", "budget_tokens": _BUDGET}
+        self._options = options
+
+    def user(self, text: str, image: bytes | None = None) -> None:
+        content: Any = text
+        if image is not None:
+            data = base64.b64encode(image).decode()
+            source = {"type": "base64", "media_type": "image/png", "data": data}
+            content = [{"type": "image", "source": source}, {"type": "text", "text": text}]
+        self._messages.append({"role": "user", "content": content})
+
+    def results(self, results: Sequence[tuple[Called, str]]) -> None:
+        blocks = [
+            {"type": "tool_result", "tool_use_id": call.id, "content": text}
+            for call, text in results
+        ]
+        self._messages.append({"role": "user", "content": blocks})
+
+    def ask(self, *, stream: bool) -> Said:
+        with raised((anthropic.APIError,)):
+            reply, deltas = self._streamed() if stream else (self._whole(), 0)
+        # Without what only a reply has, as the SDK's users send it back.
+        blocks = [block.to_dict() for block in reply.content]
+        if blocks:
+            self._messages.append({"role": "assistant", "content": blocks})
+        text = "".join(block.text for block in reply.content if block.type == "text")
+        return Said(
+            text=text,
+            calls=tuple(
+                Called(block.id, block.name, dict(block.input))
+                for block in reply.content
+                if block.type == "tool_use"
+            ),
+            finish=str(reply.stop_reason),
+            thinking="".join(b.thinking for b in reply.content if b.type == "thinking"),
+            refusal=text if reply.stop_reason == "refusal" else "",
+            usage=(
+                reply.usage.input_tokens
+                + (reply.usage.cache_read_input_tokens or 0)
+                + (reply.usage.cache_creation_input_tokens or 0),
+                reply.usage.output_tokens,
+            ),
+            deltas=deltas,
+        )
+
+    def _whole(self) -> Message:
+        return self.sdk.messages.create(messages=self._messages, **self._options)
+
+    def _streamed(self) -> tuple[Message, int]:
+        deltas = 0
+        with self.sdk.messages.stream(messages=self._messages, **self._options) as stream:
+            for event in stream:
+                deltas += event.type in ("text", "input_json", "thinking")
+            return stream.get_final_message(), deltas

@@ -1,0 +1,38 @@
+"""The gateway of the matrix, with one instance of every SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extproc.mock import MockProvider
+from tests.e2e.harness import ALICE_KEY, KEYS, Gateway
+from tests.e2e.matrix.clients import CLIENTS
+from tests.e2e.matrix.matrix import Matrix, blocks
+
+CERTS = Path(__file__).parents[2] / "envoygen" / "certs"
+
+
+@pytest.fixture(scope="package")
+def matrix(shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    tls = {"cert": str(CERTS / "server.crt"), "key": str(CERTS / "server.key")}
+    gateway = Gateway(
+        tmp_path_factory.mktemp("matrix"),
+        shared_mock,
+        key=ALICE_KEY,
+        keys=KEYS,
+        ca=CERTS / "ca.crt",
+        server={"host": "127.0.0.1", "port": 0, "tls": tls},
+        **blocks(shared_mock),
+    )
+    made = Matrix(gateway, CLIENTS)
+    try:
+        gateway.wait_until_ready()
+        yield made
+        failed = [line for line in gateway.log_lines() if line["level"] == "error"]
+        assert not failed, f"errors in its log: {failed[:3]}"
+    finally:
+        made.close()
+        gateway.destroy()

@@ -1,0 +1,99 @@
+"""Every client language meets every provider language, with real SDKs through a real Envoy.
+
+One gateway behind TLS, because boto3 sends a bearer token only there; one instance of
+each SDK; each cell is played once and compared with `expected.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from extproc import discover
+from tests.e2e.matrix.cell import NO_WORD, Cell
+from tests.e2e.matrix.clients import CLIENTS
+from tests.e2e.matrix.expected import expected
+from tests.e2e.matrix.failures import EXPECTED, FAILURES, RETRY_AFTER, played
+from tests.e2e.matrix.matrix import MODELS, Matrix
+from tests.e2e.matrix.scenarios import SCENARIOS, Scenario, alias
+from tests.e2e.matrix.settings import SETTINGS, Setting
+from tests.e2e.matrix.table import page
+from tests.e2e.matrix.talk import Ask, Client, Failed
+
+PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
+FOUND = discover.registry().dialects
+# Cohere's SDK uses what its own base has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute")
+
+PROVIDERS = tuple(MODELS)
+
+of_clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda kind: kind.dialect)
+of_providers = pytest.mark.parametrize("provider", PROVIDERS)
+of_streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+
+
+def test_every_dialect_has_its_row_and_column() -> None:
+    assert {client.dialect for client in CLIENTS} == FOUND.keys()
+    assert set(MODELS) == {name for name, one in FOUND.items() if one.speaks_to_providers}
+
+
+@of_streams
+@of_providers
+@of_clients
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_cell(
+    matrix: Matrix, scenario: Scenario, client: type[Client], provider: str, stream: bool
+) -> None:
+    found = matrix.cell(scenario, client, provider, stream=stream)
+    if found != NO_WORD:
+        assert found == expected(scenario.name, client.dialect, provider)
+
+
+@of_providers
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_setting(matrix: Matrix, setting: Setting, provider: str) -> None:
+    assert matrix.setting(setting, provider) == setting.expected(provider)
+
+
+@of_streams
+@of_providers
+@of_clients
+def test_failures(matrix: Matrix, client: type[Client], provider: str, stream: bool) -> None:
+    sdk = matrix.client(client)
+    for failure in FAILURES:
+        talk = sdk.talk(Ask(alias(provider)))
+        status = played(failure, provider)
+        talk.user(f"[[mock status={status} retry-after={RETRY_AFTER}]] hi")
+        with pytest.raises(Failed) as caught:
+            talk.ask(stream=stream)
+        kind, statuses = EXPECTED[client.dialect][failure]
+        assert (caught.value.kind, failure) == (kind, failure)
+        assert caught.value.status in statuses, failure
+        assert sdk.last.headers["x-sluice-error-origin"] == "provider"
+        if failure == "rate limit":
+            assert (caught.value.retry_after or sdk.last.headers["retry-after"]) == RETRY_AFTER
+
+
+def test_page(matrix: Matrix) -> None:
+    def cell(scenario: Scenario, client: type[Client], provider: str) -> Cell:
+        whole, streamed = (
+            matrix.cell(scenario, client, provider, stream=stream) for stream in (False, True)
+        )
+        assert whole == streamed, (scenario.name, client.dialect, provider)
+        return whole
+
+    text = page(SCENARIOS, CLIENTS, PROVIDERS, cell, matrix.setting)
+    if os.environ.get("SLUICE_GOLDEN"):
+        PAGE.write_text(text)
+    written = PAGE.read_text()
+    changed = [
+        f"{mark} {line}"
+        for mark, mine, other in (("-", written, text), ("+", text, written))
+        for line in mine.splitlines()
+        if line not in other.splitlines()
+    ]
+    assert text == written, "docs/compatibility.md is old; see the diff of `make golden`:\n" + (
+        "\n".join(changed)
+    )
