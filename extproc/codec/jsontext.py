@@ -161,10 +161,11 @@ def dumps(value: Json) -> bytes:
 
 # --- splice ---------------------------------------------------------------------------------
 
+# No group is possessive: Python before 3.11.5 matches those wrongly.
 _WS = re.compile(rb"[ \t\r\n]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[^,\]}\s]++")
-_NESTED = re.compile(rb'[^"\[\]{}]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")|([\[{])|([\]}]))', re.DOTALL)
+_NESTED = re.compile(rb'[^"\[\]{}]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*")|([\[{])|([\]}]))', re.DOTALL)
 
 
 def splice(

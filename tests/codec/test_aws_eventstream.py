@@ -278,7 +278,7 @@ def test_a_large_frame_in_small_pieces_takes_linear_time() -> None:
         return time.perf_counter() - begin
 
     seconds(10_000)
-    assert seconds(1_600_000) < 100 * max(seconds(160_000), 0.001)
+    assert seconds(1_600_000) < 100 * max(seconds(160_000), 0.02)
 
 
 def test_many_frames_in_odd_pieces_take_linear_time() -> None:
@@ -291,4 +291,4 @@ def test_many_frames_in_odd_pieces_take_linear_time() -> None:
 
     seconds(100, 160)
     for size in (100, 1_000, 10_000_000):
-        assert seconds(20_000, size) < 100 * max(seconds(2_000, size), 0.001)
+        assert seconds(20_000, size) < 100 * max(seconds(2_000, size), 0.02)

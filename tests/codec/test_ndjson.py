@@ -98,7 +98,7 @@ def test_a_large_line_in_small_pieces_takes_linear_time() -> None:
         return time.perf_counter() - begin
 
     seconds(10_000)
-    assert seconds(1_600_000) < 100 * max(seconds(160_000), 0.001)
+    assert seconds(1_600_000) < 100 * max(seconds(160_000), 0.02)
 
 
 def test_many_lines_in_one_chunk_take_linear_time() -> None:
@@ -109,7 +109,7 @@ def test_many_lines_in_one_chunk_take_linear_time() -> None:
         return time.perf_counter() - begin
 
     seconds(1000)
-    assert seconds(100_000) < 100 * max(seconds(10_000), 0.001)
+    assert seconds(100_000) < 100 * max(seconds(10_000), 0.02)
 
 
 TEXT = st.lists(

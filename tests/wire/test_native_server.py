@@ -64,7 +64,13 @@ async def serve(path: Path, limit: int = LIMIT, limits: Limits | None = None) ->
     channel = grpc.aio.insecure_channel(f"unix:{path}", options=NO_LIMIT)
     served = Served(path, server, channel, gate, talks)
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: served.problems.append(context))
+
+    def noted(_: object, context: Mapping[str, object]) -> None:
+        # The stock client's own poller complains when a loop of an earlier test is gone.
+        if "PollerCompletionQueue" not in str(context.get("message")):
+            served.problems.append(context)
+
+    loop.set_exception_handler(noted)
     return served
 
 

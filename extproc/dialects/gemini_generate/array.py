@@ -17,9 +17,10 @@ _OPEN = frozenset(b"[{")
 _QUOTE = ord('"')
 _SPACE = b" \t\r\n\xef\xbb\xbf"
 
-# All that opens and closes nothing: other characters, and whole strings.
-_PLAIN = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
-_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+# All that opens and closes nothing: other characters, and whole strings. No group is possessive:
+# Python before 3.11.5 matches those wrongly.
+_PLAIN = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*"[^"\[\]{}]*+)*', re.DOTALL)
+_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*', re.DOTALL)
 
 
 class ArraySplitter:
