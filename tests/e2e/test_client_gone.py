@@ -1,4 +1,7 @@
-"""A client that hangs up ends its provider's work at once, and is never called a success."""
+"""A client that hangs up ends its provider's work at once, and is never called a success.
+
+trap 65: whatever it got is counted, once.
+"""
 
 from __future__ import annotations
 
