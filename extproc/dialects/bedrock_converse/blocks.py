@@ -129,11 +129,12 @@ class Blocks:
     # --- media
 
     def _media(self, source: Source, field: str, formats: frozenset[str]) -> Object:
+        where = self._source(source, field)
         short = format_of(source.media_type)
         if short is None or (short not in formats and not self._at_home):
             kind = source.media_type or "unknown"
             raise self._losses.refusal(field, f"its type {kind[:64]} is not one that Bedrock takes")
-        return {"format": short, "source": self._source(source, field)}
+        return {"format": short, "source": where}
 
     def _source(self, source: Source, field: str) -> Json:
         if source.data is not None:
