@@ -92,3 +92,10 @@ def optional_number(value: Json, path: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise type_error(value, path, "a number")
     return value
+
+
+def count(value: Json) -> int:
+    """A provider's count of tokens, also as a float; one that makes no sense is 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return max(0, int(value)) if abs(value) < 1 << 63 else 0

@@ -297,6 +297,13 @@ def test_vectors_both_ways(verb: str, body: Any, counted: int | None) -> None:
     assert kit.decode(again, kit.JSON, path=path)[:2] == events[:2]
 
 
+def test_a_packed_vector_that_is_none_ends_no_reply() -> None:
+    encoder = DIALECT.encoder(embed(MANY), CONTEXT)
+    events: list[Event] = [Started("", ""), Vector(0, packed="no base64!"), Finished()]
+    reply = json.loads(b"".join(encoder.feed(event) for event in events))
+    assert reply["embeddings"] == [{"values": []}]
+
+
 def test_packed_vectors_are_unpacked() -> None:
     packed = base64.b64encode(struct.pack("<2f", 0.5, -1.0)).decode()
     encoder = DIALECT.encoder(embed(MANY), CONTEXT)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse
 
+from extproc.dialects._vectors import pack, unpack
 from extproc.dialects.openai_chat import DIALECT
-from extproc.dialects.openai_chat.embeddings import pack, unpack
 from extproc.model.call import CallId
 from extproc.model.chat import Extra
 from extproc.model.dialect import Rendered, ReplyContext, ReplyHead

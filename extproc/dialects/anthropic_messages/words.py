@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from extproc.dialects._extras import SHAPE, fill, residue
+from extproc.dialects._reading import count
 from extproc.model.chat import CacheMark, Json
 from extproc.model.reply import Reason, Usage
 
@@ -112,7 +113,7 @@ def read_usage(value: Mapping[str, Json]) -> Usage | None:
 
     `input_tokens` leaves out what the cache gave or took; output holds the thinking.
     """
-    fresh, output, written, read = (_count(value.get(name)) for name in _COUNTS)
+    fresh, output, written, read = (count(value.get(name)) for name in _COUNTS)
     if not (fresh or output or written or read):
         return None
     return Usage(
@@ -120,10 +121,10 @@ def read_usage(value: Mapping[str, Json]) -> Usage | None:
         cache_read=read,
         cache_write=written,
         cache_write_1h=min(
-            written, _count(_inside(value, "cache_creation", "ephemeral_1h_input_tokens"))
+            written, count(_inside(value, "cache_creation", "ephemeral_1h_input_tokens"))
         ),
         output=output,
-        reasoning=min(output, _count(_inside(value, "output_tokens_details", "thinking_tokens"))),
+        reasoning=min(output, count(_inside(value, "output_tokens_details", "thinking_tokens"))),
         extra=residue(NAME, value, _COUNTS, _NESTED),
     )
 
@@ -147,12 +148,6 @@ def write_usage(usage: Usage | None) -> dict[str, Json]:
         out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
     fill(out, usage.extra.home(NAME))
     return out
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value)) if abs(value) < 1 << 63 else 0
 
 
 def _inside(value: Mapping[str, Json], name: str, member: str) -> Json:

@@ -10,12 +10,8 @@ Source: Amazon Bedrock user guide, Titan Text Embeddings and Cohere Embed.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
-from array import array
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects import _decoding as decoding
@@ -24,6 +20,7 @@ from extproc.dialects._decoding import bad, read_object
 from extproc.dialects._extras import SHAPE, fill, refuse_shapes, residue
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects._vectors import numbers, unpack
 from extproc.dialects.bedrock_converse.errors import error_body, provider_error
 from extproc.dialects.bedrock_converse.words import NAME, OPTIONS
 from extproc.model.call import Target
@@ -170,22 +167,12 @@ def _decoded(head: ReplyHead, body: bytes) -> Sequence[Event]:
         raise bad("the provider's reply has no vectors")
     identity = value.get("id")
     events: list[Event] = [Started(identity if isinstance(identity, str) else "", "")]
-    events.extend(Vector(i, _numbers(one)) for i, one in enumerate(found))
+    events.extend(Vector(i, numbers(one)) for i, one in enumerate(found))
     tokens = _tokens(head, value)
     if tokens is not None:
         events.append(Used(Usage(fresh=tokens, total=tokens)))
     events.append(Finished())
     return events
-
-
-def _numbers(value: Json) -> tuple[float, ...]:
-    if isinstance(value, list):
-        try:
-            # The quickest way to know that all are numbers.
-            return tuple(array("d", cast("list[float]", value)))
-        except (TypeError, OverflowError):
-            pass
-    raise bad("the provider's reply has a vector that is not one")
 
 
 def _tokens(head: ReplyHead, value: Mapping[str, Json]) -> int | None:
@@ -223,7 +210,7 @@ class EmbedEncoder:
 
     def _body(self) -> bytes:
         vectors: list[Json] = [
-            list(_unpacked(one)) for one in sorted(self._vectors, key=lambda one: one.index)
+            list(unpack(one)) for one in sorted(self._vectors, key=lambda one: one.index)
         ]
         home = self._request.extra.home(NAME)
         out: Object
@@ -243,14 +230,3 @@ class EmbedEncoder:
                 "texts": texts,
             }
         return jsontext.dumps(out)
-
-
-def _unpacked(one: Vector) -> Sequence[float]:
-    """The numbers; of base64 that is none, nothing."""
-    if one.packed is None:
-        return one.values
-    try:
-        data = base64.b64decode(one.packed, validate=True)
-    except (binascii.Error, ValueError):
-        return ()
-    return struct.unpack(f"<{len(data) // 4}f", data[: len(data) // 4 * 4])

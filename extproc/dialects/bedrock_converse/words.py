@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from extproc.dialects._extras import SHAPE, fill, residue
+from extproc.dialects._reading import count
 from extproc.model.chat import CacheMark, Json
 from extproc.model.reply import Reason, Usage
 
@@ -92,15 +93,15 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
     `inputTokens` leaves out what the cache gave and took. Thinking is part of
     the output, and not told apart.
     """
-    written = _count(value.get("cacheWriteInputTokens"))
+    written = count(value.get("cacheWriteInputTokens"))
     total = value.get("totalTokens")
     return Usage(
-        fresh=_count(value.get("inputTokens")),
-        cache_read=_count(value.get("cacheReadInputTokens")),
+        fresh=count(value.get("inputTokens")),
+        cache_read=count(value.get("cacheReadInputTokens")),
         cache_write=written,
         cache_write_1h=min(written, _for_an_hour(value.get("cacheDetails"))),
-        output=_count(value.get("outputTokens")),
-        total=None if total is None else _count(total),
+        output=count(value.get("outputTokens")),
+        total=None if total is None else count(total),
         extra=residue(NAME, value, _KNOWN),
     )
 
@@ -129,16 +130,10 @@ def _for_an_hour(details: Json) -> int:
     if not isinstance(details, list):
         return 0
     return sum(
-        _count(one.get("inputTokens"))
+        count(one.get("inputTokens"))
         for one in details
         if isinstance(one, dict) and one.get("ttl") == _HOUR
     )
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value)) if abs(value) < 1 << 63 else 0
 
 
 # --- cache points ---------------------------------------------------------------------------

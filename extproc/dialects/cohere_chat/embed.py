@@ -9,12 +9,8 @@ Source: Cohere's API reference, POST /v2/embed.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
-from array import array
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects import _decoding as decoding
@@ -23,6 +19,7 @@ from extproc.dialects._decoding import bad, read_object
 from extproc.dialects._extras import SHAPE, fill, refuse_shapes
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects._vectors import numbers, pack, unpack
 from extproc.dialects.cohere_chat.encoder import reply_id
 from extproc.dialects.cohere_chat.errors import envelope, provider_error, reply_error
 from extproc.dialects.cohere_chat.render import spliced
@@ -160,13 +157,7 @@ _METERED = ("billed_units", "tokens", "cached_tokens")
 def _vector(item: Json, index: int) -> Vector:
     if isinstance(item, str):
         return Vector(index, packed=item)
-    if isinstance(item, list):
-        try:
-            # The quickest way to know that all are numbers.
-            return Vector(index, tuple(array("d", cast("list[float]", item))))
-        except (TypeError, OverflowError):
-            pass
-    raise bad("the provider's reply has a vector that is not one")
+    return Vector(index, numbers(item))
 
 
 class EmbedEncoder:
@@ -198,7 +189,7 @@ class EmbedEncoder:
     def _body(self) -> bytes:
         packed = self._request.encoding == "base64"
         vectors: list[Json] = [
-            _pack(one) if packed else list(_unpack(one)) for _, one in sorted(self._vectors.items())
+            pack(one) if packed else list(unpack(one)) for _, one in sorted(self._vectors.items())
         ]
         out: Object = {
             "id": reply_id(self._context.call_id),
@@ -217,29 +208,3 @@ def meta_of(version: str, usage: Usage | None) -> Json:
         home = usage.extra.home(NAME)
         meta["billed_units"] = home.get("billed_units", {"input_tokens": usage.prompt})
     return meta
-
-
-def _pack(one: Vector) -> str:
-    if one.packed is not None:
-        return one.packed
-    data = struct.pack(f"<{len(one.values)}f", *(_narrow(value) for value in one.values))
-    return base64.b64encode(data).decode()
-
-
-def _narrow(value: float) -> float:
-    return min(max(value, -_LARGEST), _LARGEST)
-
-
-_LARGEST: float = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
-"""of all float32 that are finite"""
-
-
-def _unpack(one: Vector) -> Sequence[float]:
-    """The numbers; of base64 that is none, nothing."""
-    if one.packed is None:
-        return one.values
-    try:
-        data = base64.b64decode(one.packed, validate=True)
-    except (binascii.Error, ValueError):
-        return ()
-    return struct.unpack(f"<{len(data) // 4}f", data[: len(data) // 4 * 4])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from extproc.dialects import _extras
 from extproc.dialects._extras import SHAPE, fill
+from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
 from extproc.model.reply import Reason, Usage
 
@@ -92,12 +93,12 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
     if not isinstance(tokens, dict):
         billed = value.get("billed_units")
         tokens = billed if isinstance(billed, dict) else {}
-    prompt = _count(tokens.get("input_tokens"))
-    cached = min(_count(value.get("cached_tokens")), prompt)
+    prompt = count(tokens.get("input_tokens"))
+    cached = min(count(value.get("cached_tokens")), prompt)
     return Usage(
         fresh=prompt - cached,
         cache_read=cached,
-        output=_count(tokens.get("output_tokens")),
+        output=count(tokens.get("output_tokens")),
         extra=residue(value, _KNOWN),
     )
 
@@ -111,9 +112,3 @@ def write_usage(usage: Usage) -> dict[str, Json]:
         out["cached_tokens"] = usage.cache_read
     fill(out, usage.extra.home(NAME))
     return out
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value)) if abs(value) < 1 << 63 else 0

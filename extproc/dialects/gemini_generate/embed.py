@@ -7,11 +7,7 @@ request travels as it came, or nowhere.
 
 from __future__ import annotations
 
-import base64
-import struct
-from array import array
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from extproc.codec import jsontext
 from extproc.dialects import _reading as read
@@ -19,6 +15,7 @@ from extproc.dialects._decoding import bad, read_object
 from extproc.dialects._extras import SHAPE, fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER
+from extproc.dialects._vectors import numbers, unpack
 from extproc.dialects.gemini_generate.contents import Object, listed
 from extproc.dialects.gemini_generate.errors import envelope, stream_error
 from extproc.dialects.gemini_generate.paths import VERTEX, Place, path_to
@@ -222,7 +219,7 @@ def decode_vectors(body: bytes) -> Sequence[Event]:
         values = vector.get("values") if isinstance(vector, dict) else None
         if not isinstance(vector, dict) or not isinstance(values, list):
             raise bad("the provider's reply has an embedding without values")
-        events.append(Vector(i, _numbers(values)))
+        events.append(Vector(i, numbers(values)))
         statistics = vector.get("statistics")
         if isinstance(statistics, dict):
             count = statistics.get("token_count", statistics.get("tokenCount"))
@@ -234,14 +231,6 @@ def decode_vectors(body: bytes) -> Sequence[Event]:
     if used is not None:
         events.append(Used(used))
     return [*events, Finished()]
-
-
-def _numbers(values: list[Json]) -> tuple[float, ...]:
-    """Raises `UpstreamBad` for what is no number, or none that a float holds."""
-    try:
-        return tuple(array("d", cast("list[float]", values)))
-    except (TypeError, OverflowError):
-        raise bad("the provider's reply has an embedding of other things than numbers") from None
 
 
 class VectorEncoder:
@@ -260,7 +249,7 @@ class VectorEncoder:
     def feed(self, event: Event) -> bytes:
         match event:
             case Vector():
-                self._vectors[event.index] = {"values": list(values_of(event))}
+                self._vectors[event.index] = {"values": list(unpack(event))}
             case Used() if not event.usage.estimated:
                 self._usage = event.usage
             case Finished():
@@ -287,11 +276,3 @@ class VectorEncoder:
                 "totalTokenCount": self._usage.prompt,
             }
         return out
-
-
-def values_of(vector: Vector) -> tuple[float, ...]:
-    """The numbers, also of a vector that came packed."""
-    if vector.packed is None:
-        return vector.values
-    data = base64.b64decode(vector.packed)
-    return struct.unpack(f"<{len(data) // 4}f", data[: len(data) // 4 * 4])

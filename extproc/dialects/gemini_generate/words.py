@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 
 from extproc.dialects._extras import SHAPE, fill
 from extproc.dialects._extras import residue as residue_of
+from extproc.dialects._reading import count
 from extproc.dialects._signatures import unwrap, wrap
 from extproc.model.chat import Extra, Json
 from extproc.model.reply import Reason, Usage
@@ -179,19 +180,19 @@ def read_usage(value: Mapping[str, Json]) -> Usage | None:
     """
     if not any(name in value for name in _COUNTS):
         return None
-    prompt = _count(value.get("promptTokenCount"))
-    cached = min(_count(value.get("cachedContentTokenCount")), prompt)
-    thoughts = _count(value.get("thoughtsTokenCount"))
+    prompt = count(value.get("promptTokenCount"))
+    cached = min(count(value.get("cachedContentTokenCount")), prompt)
+    thoughts = count(value.get("thoughtsTokenCount"))
     total = value.get("totalTokenCount")
     fields = {name: _worded(name, item) for name, item in value.items() if name not in _COUNTS}
     return Usage(
-        fresh=prompt - cached + _count(value.get(_TOOL_USE)),
+        fresh=prompt - cached + count(value.get(_TOOL_USE)),
         cache_read=cached,
-        output=_count(value.get("candidatesTokenCount")) + thoughts,
+        output=count(value.get("candidatesTokenCount")) + thoughts,
         reasoning=thoughts,
         audio_in=_audio(value.get("promptTokensDetails")),
         audio_out=_audio(value.get("candidatesTokensDetails")),
-        total=None if total is None else _count(total),
+        total=None if total is None else count(total),
         extra=Extra(NAME, fields),
     )
 
@@ -217,7 +218,7 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     """The wire's `usageMetadata`."""
     home = usage.extra.home(NAME)
     out: dict[str, Json] = {
-        "promptTokenCount": max(0, usage.prompt - _count(home.get(_TOOL_USE))),
+        "promptTokenCount": max(0, usage.prompt - count(home.get(_TOOL_USE))),
         "candidatesTokenCount": max(0, usage.output - usage.reasoning),
         "totalTokenCount": usage.prompt + usage.output if usage.total is None else usage.total,
     }
@@ -244,16 +245,10 @@ def _audio(details: Json) -> int:
     if not isinstance(details, list):
         return 0
     return sum(
-        _count(item.get("tokenCount"))
+        count(item.get("tokenCount"))
         for item in details
         if isinstance(item, dict) and item.get("modality") in ("AUDIO", 4)
     )
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value)) if abs(value) < 1 << 63 else 0
 
 
 # --- signatures -----------------------------------------------------------------------------

@@ -6,16 +6,16 @@ The newer takes one text or several and gives `embeddings`, the older one
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects import _reading as read
-from extproc.dialects._decoding import bad, read_object
+from extproc.dialects._decoding import read_object
 from extproc.dialects._extras import SHAPE, fill, refuse_shapes
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects._vectors import numbers, unpack
 from extproc.dialects.ollama_chat.errors import envelope, line_error
 from extproc.dialects.ollama_chat.render import HEADERS, spliced
 from extproc.dialects.ollama_chat.words import (
@@ -26,7 +26,6 @@ from extproc.dialects.ollama_chat.words import (
     OPTIONS,
     read_usage,
 )
-from extproc.dialects.openai_chat.embeddings import unpack
 from extproc.model.call import Target
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.dialect import Headers, Rendered, ReplyContext
@@ -128,22 +127,12 @@ def whole_vectors(body: bytes) -> Sequence[Event]:
     model = value.get("model")
     events: list[Event] = [Started("", model if isinstance(model, str) else "")]
     for index, vector in enumerate(found if isinstance(found, list) else [None]):
-        events.append(Vector(index, _numbers(vector)))
+        events.append(Vector(index, numbers(vector)))
     usage = read_usage(value)
     if usage is not None:
         events.append(Used(usage))
     events.append(Finished())
     return events
-
-
-def _numbers(value: Json) -> tuple[float, ...]:
-    if not isinstance(value, list):
-        raise bad("the provider's reply has no embeddings")
-    try:
-        # The quickest way to know that all are numbers.
-        return tuple(array("d", cast("list[float]", value)))
-    except (TypeError, OverflowError):
-        raise bad("the provider's reply has an embedding that is not numbers") from None
 
 
 class EmbedEncoder:

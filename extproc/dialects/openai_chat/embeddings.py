@@ -9,10 +9,6 @@ Source: OpenAI's API reference, POST /v1/embeddings.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, cast
 
@@ -23,6 +19,7 @@ from extproc.dialects._decoding import bad
 from extproc.dialects._extras import SHAPE, fill, refuse_shapes
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects._vectors import numbers, pack, unpack
 from extproc.dialects.openai_chat.errors import envelope, provider_error, stream_error
 from extproc.dialects.openai_chat.quirks import path_of
 from extproc.dialects.openai_chat.render import splice
@@ -207,13 +204,7 @@ def _vector(item: Json, position: int) -> Vector:
         index = position
     if isinstance(found, str):
         return Vector(index, packed=found)
-    if isinstance(found, list):
-        try:
-            # The quickest way to know that all are numbers.
-            return Vector(index, tuple(array("d", cast("list[float]", found))))
-        except (TypeError, OverflowError):
-            pass
-    raise bad("the provider's reply has a vector that is not one")
+    return Vector(index, numbers(found))
 
 
 def _usage(value: Mapping[str, Json]) -> Usage:
@@ -270,33 +261,3 @@ class EmbedEncoder:
 
 def _index(one: Vector) -> int:
     return one.index
-
-
-def pack(one: Vector) -> str:
-    """Base64 of float32, little-endian; a number too large for it becomes its largest."""
-    if one.packed is not None:
-        return one.packed
-    try:
-        data = struct.pack(f"<{len(one.values)}f", *one.values)
-    except OverflowError:
-        data = struct.pack(f"<{len(one.values)}f", *(_narrow(value) for value in one.values))
-    return base64.b64encode(data).decode()
-
-
-def _narrow(value: float) -> float:
-    return min(max(value, -_LARGEST), _LARGEST)
-
-
-_LARGEST = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
-"""of all float32 that are finite"""
-
-
-def unpack(one: Vector) -> Sequence[float]:
-    """The numbers; of base64 that is none, nothing."""
-    if one.packed is None:
-        return one.values
-    try:
-        data = base64.b64decode(one.packed, validate=True)
-    except (binascii.Error, ValueError):
-        return ()
-    return struct.unpack(f"<{len(data) // 4}f", data[: len(data) // 4 * 4])

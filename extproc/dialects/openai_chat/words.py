@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from extproc.dialects import _extras
 from extproc.dialects._extras import SHAPE, fill
+from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
 from extproc.model.reply import Reason, Usage
 
@@ -85,17 +86,17 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
     The prompt's count holds what the cache gave. Reasoning is part of the
     completion, unless the total says that it was counted beside it (xAI).
     """
-    prompt = _count(value.get("prompt_tokens"))
-    completion = _count(value.get("completion_tokens"))
+    prompt = count(value.get("prompt_tokens"))
+    completion = count(value.get("completion_tokens"))
     inside = _details(value.get("prompt_tokens_details"))
     outside = _details(value.get("completion_tokens_details"))
     cached = inside.get("cached_tokens")
-    read = _count(value.get("prompt_cache_hit_tokens") if cached is None else cached)
+    read = count(value.get("prompt_cache_hit_tokens") if cached is None else cached)
     read = min(read, prompt)
-    written = min(_count(inside.get("cache_write_tokens")), prompt - read)
-    reasoning = _count(outside.get("reasoning_tokens"))
+    written = min(count(inside.get("cache_write_tokens")), prompt - read)
+    reasoning = count(outside.get("reasoning_tokens"))
     given = value.get("total_tokens")
-    total = None if given is None else _count(given)
+    total = None if given is None else count(given)
     if reasoning and total == prompt + completion + reasoning:
         completion += reasoning
     return Usage(
@@ -104,8 +105,8 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
         cache_write=written,
         output=completion,
         reasoning=reasoning,
-        audio_in=_count(inside.get("audio_tokens")),
-        audio_out=_count(outside.get("audio_tokens")),
+        audio_in=count(inside.get("audio_tokens")),
+        audio_out=count(outside.get("audio_tokens")),
         total=total,
         extra=residue(_said(value), _KNOWN, _NESTED),
     )
@@ -129,12 +130,6 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     }
     fill(out, usage.extra.home(NAME))
     return out
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value)) if abs(value) < 1 << 63 else 0
 
 
 def _said(value: Mapping[str, Json]) -> Mapping[str, Json]:

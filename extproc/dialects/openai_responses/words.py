@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 from extproc.dialects import _extras as extras
 from extproc.dialects._extras import SHAPE, fill
+from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
 from extproc.model.reply import ChoiceEnded, Reason, Usage
 
@@ -128,14 +129,14 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
 
     Reasoning is part of the output, unless the total says that it was counted beside it.
     """
-    prompt = _count(value.get("input_tokens"))
+    prompt = count(value.get("input_tokens"))
     inside = _details(value.get("input_tokens_details"))
-    read = min(_count(inside.get("cached_tokens")), prompt)
-    written = min(_count(inside.get("cache_write_tokens")), prompt - read)
-    output = _count(value.get("output_tokens"))
-    reasoning = _count(_details(value.get("output_tokens_details")).get("reasoning_tokens"))
+    read = min(count(inside.get("cached_tokens")), prompt)
+    written = min(count(inside.get("cache_write_tokens")), prompt - read)
+    output = count(value.get("output_tokens"))
+    reasoning = count(_details(value.get("output_tokens_details")).get("reasoning_tokens"))
     given = value.get("total_tokens")
-    total = None if given is None else _count(given)
+    total = None if given is None else count(given)
     if reasoning and total == prompt + output + reasoning:
         output += reasoning
     return Usage(
@@ -165,12 +166,6 @@ def write_usage(usage: Usage | None) -> Json:
     }
     fill(out, usage.extra.home(NAME))
     return out
-
-
-def _count(value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value)) if abs(value) < 1 << 63 else 0
 
 
 def _details(value: Json) -> Mapping[str, Json]:

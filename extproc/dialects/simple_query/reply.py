@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from extproc.codec import jsontext, sse
-from extproc.dialects.openai_chat.embeddings import unpack
+from extproc.dialects._vectors import unpack
 from extproc.dialects.simple_query.request import CONVERSATION, NAME
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext
