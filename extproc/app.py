@@ -139,6 +139,8 @@ def line(record: Record) -> Mapping[str, object]:
     }
     if record.first_byte is not None:
         fields["first_ms"] = round((record.first_byte - record.started) * 1e3, 3)
+    if record.dropped:
+        fields["dropped"] = record.dropped
     if record.upstream_id is not None:
         fields["upstream_id"] = record.upstream_id
     if record.usage is not None:

@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from extproc.config.layout import Layout
 from extproc.config.load import decode, encode
@@ -135,7 +136,8 @@ def run_child(main: Callable[[Parent], Awaitable[int]]) -> int:
         print("`sluice up` starts this; it is of no use alone.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return asyncio.run(_run(main))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(main))
 
 
 async def _run(main: Callable[[Parent], Awaitable[int]]) -> int:

@@ -57,11 +57,16 @@ class SseSplitter:
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that `chunk` completes. `chunk` itself is the `raw` of a frame that fills it."""
-        if self._pending or self._first or self.too_long or len(chunk) > self._max:
+        size = len(chunk)
+        if self._pending or self._first or self.too_long or size > self._max:
             return self._feed_slowly(chunk)
+        ends = chunk.endswith(b"\n\n")
+        if ends and chunk.find(b"\n") == size - 2 and chunk[:6] == b"data: " and b"\r" not in chunk:
+            # Nearly every piece of a stream is one event on one line.
+            return [Frame(chunk, chunk[6:-2])]
         if chunk.endswith(b"\r\n\r\n"):
             return self._feed_lines(chunk)
-        if b"\r" in chunk or not chunk.endswith(b"\n\n"):
+        if not ends or b"\r" in chunk:
             return self._feed_slowly(chunk)
         pieces = chunk.split(b"\n\n")
         pieces.pop()

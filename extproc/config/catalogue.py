@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from extproc.config.schema import SecurityLevel
 
@@ -28,12 +29,17 @@ DIALECTS = frozenset(
 
 OPENAI = ("openai_chat", "openai_responses", "openai_completions")
 
-VARIANTS: Mapping[str, frozenset[str]] = {
-    "azure": frozenset(OPENAI),
-    "vertex": frozenset({"gemini_generate", "anthropic_messages"}),
-    "bedrock": frozenset({"bedrock_converse", "anthropic_messages"}),
+_ALL = ("*",)
+_CLAUDE = ("*claude*",)
+VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "azure": dict.fromkeys(OPENAI, _ALL),
+    "vertex": {
+        "gemini_generate": ("*gemini*", "*gemma*", "*embedding*"),
+        "anthropic_messages": _CLAUDE,
+    },
+    "bedrock": {"bedrock_converse": _ALL, "anthropic_messages": _CLAUDE},
 }
-"""variant -> the dialects that it is a variant of"""
+"""variant -> the dialects that it is a variant of -> the models that it serves in each"""
 
 VERSIONED = frozenset({"anthropic_messages", "gemini_generate"})
 """dialects whose API has versions; the variant azure has them too"""
@@ -68,7 +74,10 @@ class Known:
 
 
 _CHAT = ("openai_chat",)
-_OPENAI = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*")
+_OPENAI = (
+    *("gpt-*", "chatgpt-*", "codex-*", "o1*", "o3*", "o4*", "ft:*", "text-embedding-*"),
+    *("omni-moderation-*", "text-moderation-*", "tts-*", "whisper-*", "dall-e-*", "sora-*"),
+)
 _LOCAL = ("llama*", "qwen*", "gemma*", "phi*", "codellama*", "mistral*", "nomic-embed*")
 _AMAZON = ("anthropic.*", "amazon.*", "meta.*", "mistral.*", "cohere.*", "ai21.*", "us.*", "eu.*")
 _HIGH = SecurityLevel.HIGH
@@ -185,7 +194,11 @@ _KNOWN = (
         ("OPENROUTER_API_KEY",),
     ),
     Known(
-        "cohere", ("cohere_chat",), "https://api.cohere.com", ("command-*",), ("COHERE_API_KEY",)
+        "cohere",
+        ("cohere_chat",),
+        "https://api.cohere.com",
+        ("command-*", "c4ai-*", "embed-*", "rerank-*"),
+        ("COHERE_API_KEY",),
     ),
     Known(
         "vllm",
@@ -238,6 +251,14 @@ def home(variant: str, region: str) -> str | None:
             return f"https://{region}-aiplatform.googleapis.com"
         case _:
             return None
+
+
+def languages(variant: str, spoken: tuple[str, ...], model: str) -> tuple[str, ...]:
+    """Those of the dialects spoken in which a model is served, in order; the first, where nobody knows."""
+    of = VARIANTS.get(variant, {})
+    name = model.lower()
+    found = [d for d in spoken if any(fnmatchcase(name, p) for p in of.get(d, _ALL))]
+    return tuple(found) or spoken[:1]
 
 
 def matches(patterns: Iterable[str], model: str) -> bool:

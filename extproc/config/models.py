@@ -27,6 +27,11 @@ _SCHEMA = replace(_SEES, json_schema=True)
 _PLAIN = replace(_SCHEMA, reasoning=False)
 _THINKS = replace(_SCHEMA, reasoning=True)
 
+_EMBEDDERS = (
+    *("text-embedding-", "gemini-embedding-", "textembedding-", "text-multilingual-embedding-"),
+    *("embed-", "titan-embed-", "mistral-embed", "codestral-embed"),
+    *("nomic-embed-", "mxbai-embed-", "all-minilm", "bge-", "snowflake-arctic-embed"),
+)
 _OTHERWISE = ("audio", "realtime", "search", "transcribe", "tts")
 """models that share a name and little else"""
 
@@ -109,6 +114,7 @@ _TABLE: dict[str, Capabilities] = {
     "nova-pro*": replace(_SEES, reasoning=False, context=300_000),
     "nova-premier*": replace(_SEES, reasoning=False, context=1_000_000),
     "titan-text*": Capabilities(tools=False, vision=False, reasoning=False),
+    **{f"{name}*": Capabilities(embedding=True) for name in _EMBEDDERS},
 }
 
 _NAMES = tuple(field.name for field in fields(Capabilities))

@@ -19,8 +19,13 @@ CALL_STATE = "sluice.call"
 CALL_METADATA = "x-sluice-call"
 PEER_METADATA = "x-sluice-peer"
 """gRPC initial metadata: call id and address of the connection's other end, from Envoy alone"""
+CALL_PADDING = 11 * "\\"
+"""behind a call id in the metadata: 19 bits each as Huffman code, so that the header is sent
+as plain text, which costs nothing to decode. Hexadecimal digits save at most 3 bits each."""
 
 CALL_HEADER = "x-sluice-call-id"
+COUNT_HEADER = "x-sluice-count"
+"""of a counted prompt: `provider` or `estimate`, whoever did the counting"""
 
 MANAGEMENT_PATHS = ("/health", "/health/ready", "/metrics")
 """exact paths that go to the admin process, beside everything under /admin/"""

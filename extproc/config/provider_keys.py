@@ -116,8 +116,8 @@ PROVIDER = Block(
     {
         "dialect": Field(
             Either(_DIALECT, ListOf(_DIALECT, 1)),
-            "the wire language that it speaks; of several, the first is used unless a client "
-            "speaks another one of them",
+            "the wire language that it speaks; of several, the first in which it serves the model, "
+            "unless a client speaks another such one",
             "the known provider's",
         ),
         "variant": Field(

@@ -155,7 +155,7 @@ def _variant(
     if draft.variant is None:
         usual = known.variant if known else ""
         usual = usual or ("bedrock" if "bedrock_converse" in spoken else "")
-        return usual if usual and VARIANTS[usual].issuperset(spoken) else ""
+        return usual if usual and VARIANTS[usual].keys() >= set(spoken) else ""
     of = VARIANTS[draft.variant]
     foreign = [dialect for dialect in spoken if dialect in DIALECTS and dialect not in of]
     if foreign:

@@ -233,10 +233,11 @@ provider's own endpoint (or its variable's) alone, never to an `endpoint:` that 
   the paths of deployments; without it, and where the endpoint ends in `/openai/v1`, by Azure's v1
   paths. The variant is `azure`.
 - `bedrock`: without a key, requests to AWS's own hosts are signed with what AWS's variables name:
-  keys, a web identity, a container's or an instance's role. The variant is `bedrock`.
+  keys, a web identity, a container's or an instance's role. Claude is asked in Anthropic's own
+  language for clients who speak it, all else in Converse. The variant is `bedrock`.
 - `vertex`: needs `project` and `region` (`global`, `us`, `eu` or a location). Requests to Google's own
   hosts carry a token of the key file in `GOOGLE_APPLICATION_CREDENTIALS`, or of the machine's own
-  account. The variant is `vertex`.
+  account. Claude is asked in Anthropic's language, all else in Gemini's. The variant is `vertex`.
 - `auth: azure` alone means the application that `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and
   `AZURE_CLIENT_SECRET` or `AZURE_FEDERATED_TOKEN_FILE` name, else the machine's managed identity.
 

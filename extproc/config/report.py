@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from extproc.config.schema import Key, Provider, Settings, TargetRef
 
 
-def check_report(settings: Settings) -> str:
-    """Lines for a person, with a final newline."""
+def check_report(settings: Settings, dialects: Iterable[str] = ()) -> str:
+    """Lines for a person, with a final newline. `dialects` are those that providers may speak here."""
     scheme = "https" if settings.server.tls else "http"
     host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
     lines = [
@@ -16,6 +16,7 @@ def check_report(settings: Settings) -> str:
         f"server: {scheme}://{host}:{settings.server.port}",
         f"workers: {settings.workers or 'one for each core'}",
         f"data: {settings.data}",
+        *((f"dialects: {', '.join(sorted(dialects))}",) if dialects else ()),
         *_section("providers", map(_provider, settings.providers.values())),
         *_section("models", (_alias(name, one) for name, one in settings.models.items())),
         *_section(

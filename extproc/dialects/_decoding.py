@@ -254,7 +254,7 @@ class Framed(Generic[F]):
     `rewritten`: the frames' raw bytes are not those that came, and only they may pass.
     """
 
-    __slots__ = ("_failed", "_out", "_reader", "_rewritten", "_splitter")
+    __slots__ = ("_failed", "_held", "_out", "_reader", "_rewritten", "_splitter")
 
     def __init__(
         self, splitter: Splitter[F], reader: Reader[F], *, rewritten: bool = False
@@ -264,21 +264,29 @@ class Framed(Generic[F]):
         self._rewritten = rewritten
         self._out: list[bytes] = []
         self._failed = False
+        self._held = False
 
     def feed(self, data: bytes) -> Sequence[Event]:
+        reader, splitter = self._reader, self._splitter
         if self._failed:
             return ()
-        if self._reader.done:
+        if reader.done:
             if self._rewritten:
-                self._out.extend(frame.raw for frame in self._splitter.feed(data))
+                self._out.extend(frame.raw for frame in splitter.feed(data))
             else:
                 self._out.append(data)
             return ()
-        whole = not self._splitter.pending and not self._rewritten
         try:
-            frames = self._splitter.feed(data)
-            whole = self._read(frames) and whole and not self._splitter.pending
-            if self._splitter.too_long:
+            frames = splitter.feed(data)
+            if len(frames) == 1 and frames[0].raw is data:
+                # Nearly every piece of a stream is one whole frame.
+                if reader.frame(frames[0]):
+                    self._out.append(data)
+                events, reader.out = reader.out, []
+                return events
+            held, self._held = self._held, splitter.pending > 0
+            whole = self._read(frames) and not (held or self._held or self._rewritten)
+            if splitter.too_long:
                 raise bad("the provider sent an event that is too large")
         except TooMuch:
             self._fail(_TOO_MANY)
@@ -291,8 +299,8 @@ class Framed(Generic[F]):
                 # Nothing was cut or withheld: the very bytes that came.
                 del self._out[len(self._out) - len(frames) :]
                 self._out.append(data)
-        if self._reader.done and self._splitter.pending and not self._rewritten:
-            self._out.extend(frame.raw for frame in self._splitter.close())
+        if reader.done and splitter.pending and not self._rewritten:
+            self._out.extend(frame.raw for frame in splitter.close())
         return self._events()
 
     def close(self) -> Sequence[Event]:

@@ -7,6 +7,7 @@ becomes a 502. Bodies that no person could read (HTML, nothing) keep the status.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
@@ -37,10 +38,21 @@ _BY_STATUS: Mapping[int, type[GatewayError]] = {
     504: Timeout,
     529: Overloaded,
 }
+_SPENT = re.compile(
+    r"credit balance is too low|used all available credits|credits? (are|is) (depleted|exhausted)"
+    r"|(spend|spending|billing) (hard )?(limit|cap)\b|calls / month|regain access",
+    re.IGNORECASE,
+)
+"""said where money is out, with a status that says something else"""
 
 
-def class_of(status: int) -> type[GatewayError]:
-    """The kind of error that a provider's status >= 400 stands for, when nothing else is known."""
+def class_of(status: int, message: str = "") -> type[GatewayError]:
+    """The kind of error that a provider's status >= 400 stands for, when nothing else is known.
+
+    A spent budget is none that passes when one waits: the message tells it from a rate limit.
+    """
+    if status in (400, 429) and _SPENT.search(message, 0, MAX_MESSAGE):
+        return BudgetSpent
     return _BY_STATUS.get(status, InvalidRequest if status < 500 else UpstreamBad)
 
 
@@ -56,7 +68,7 @@ def said(
     """The error that a provider explained. `make` overrules what the status alone would say."""
     if status in (401, 403):
         return refused_us(status)
-    return (make or class_of(status))(
+    return (make or class_of(status, message))(
         message[:MAX_MESSAGE],
         param=param,
         code=code,

@@ -17,8 +17,8 @@ _BEDROCK_ARN = re.compile(
     r"arn:aws[\w-]*:(?:bedrock|sagemaker):[a-z0-9-]*:\d{0,12}:[\w-]+/[\w.:/-]+", re.ASCII
 )
 
-_TURNS = re.compile(r"\.\.|[%?#;\\\x00-\x1f\x7f]")
-"""what would turn a name into another path, a query or parameters"""
+_TURNS = re.compile(r"\.\.|(?:^|/)\.?(?:/|$)|[%?#;\\\x00-\x1f\x7f\ud800-\udfff]")
+"""what would turn a name into another path (an empty or a dot segment too), a query or parameters"""
 
 
 def read(text: str) -> str:

@@ -26,7 +26,7 @@ def read_options(headers: Headers, member: Json = None) -> Options:
 
     Raises `InvalidRequest` with the header's or member's name as `param`.
     """
-    if member is None and not any(name.startswith(_PREFIX) for name in headers):
+    if member is None and not [name for name in headers if name.startswith(_PREFIX)]:
         return _NONE
     body = {} if member is None else expect_object(member, BODY_MEMBER)
     for name in body:

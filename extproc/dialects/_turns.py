@@ -8,14 +8,15 @@ next user turn, or kept where the target has such a role.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from extproc.dialects._loss import Losses
-from extproc.model.chat import Chat, Message, Part, Role, Text, ToolResult
+from extproc.model.chat import NOTHING, Chat, Message, Part, Role, Text, ToolResult
+from extproc.model.fields import Field
 
-FOLDED = "role:system"
+FOLDED = Field.SYSTEM
 
 
 class Speaker(StrEnum):
@@ -40,8 +41,14 @@ class Turns:
     turns: tuple[Turn, ...]
 
 
-def turns(chat: Chat, losses: Losses, *, system_within: bool = False) -> Turns:
-    """`system_within`: the target takes system turns in the middle.
+def turns(
+    chat: Chat,
+    losses: Losses,
+    *,
+    system_within: bool = False,
+    messages: Sequence[Message] | None = None,
+) -> Turns:
+    """`system_within`: the target takes system turns in the middle. `messages`: instead of the chat's.
 
     Blank texts are dropped. The first turn may be the assistant's: a target
     that cannot have that adds its own.
@@ -49,9 +56,12 @@ def turns(chat: Chat, losses: Losses, *, system_within: bool = False) -> Turns:
     system: list[Text] = []
     found: list[Turn] = []
     folded: list[Part] = []
-    for message in chat.messages:
+    for message in chat.messages if messages is None else messages:
         role = message.role
-        parts = [part for part in message.parts if not _is_blank(part)]
+        parts: list[Part] = []
+        for part in message.parts:
+            if not isinstance(part, Text) or (part.text and not part.text.isspace()):
+                parts.append(part)  # noqa: PERF401 - a comprehension costs more for one part
         if role in _SYSTEM:
             if not found and not folded:
                 system.extend(_texts(parts))
@@ -60,17 +70,19 @@ def turns(chat: Chat, losses: Losses, *, system_within: bool = False) -> Turns:
             else:
                 losses.drop(FOLDED)
                 folded.extend(_marked(parts))
-        elif role is _MODEL:
-            if folded:
+            continue
+        speaker = _ASSISTANT if role is _MODEL else _USER
+        if folded:
+            if speaker is _ASSISTANT:
                 _add(found, _USER, folded)
-                folded = []
-            _add(found, _ASSISTANT, parts)
-        else:
-            if folded:
+            else:
                 results, rest = _apart(message, parts)
                 parts = [*results, *folded, *rest]
-                folded = []
-            _add(found, _USER, parts)
+            folded = []
+        if parts and found and found[-1].speaker is not speaker:
+            found.append(Turn(speaker, parts))  # as `_add` would, in most cases
+        else:
+            _add(found, speaker, parts)
     _add(found, _USER, folded)
     for turn in found:
         if len(turn.parts) > 1 and turn.speaker is _USER:
@@ -105,8 +117,14 @@ def _results_first(part: Part) -> bool:
     return not isinstance(part, ToolResult)
 
 
-def _is_blank(part: Part) -> bool:
-    return isinstance(part, Text) and (not part.text or part.text.isspace())
+def only_text(parts: Sequence[Part]) -> str | None:
+    """The text, if that is all there is, as in most messages: one part, not marked, nothing beside it."""
+    if len(parts) != 1:
+        return None
+    part = parts[0]
+    if isinstance(part, Text) and part.cache is None and part.extra is NOTHING:
+        return part.text
+    return None
 
 
 def _texts(parts: Iterable[Part]) -> list[Text]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from extproc.config.layout import Layout
 from extproc.config.names import (
     CALL_METADATA,
+    CALL_PADDING,
     CALL_STATE,
     EXT_PROC_CLUSTER,
     PEER_METADATA,
@@ -131,7 +132,7 @@ def _grpc_service() -> Node:
     return {
         "envoy_grpc": {"cluster_name": EXT_PROC_CLUSTER, "skip_envoy_headers": True},
         "initial_metadata": [
-            {"key": CALL_METADATA, "value": CALL_ID},
+            {"key": CALL_METADATA, "value": CALL_ID + CALL_PADDING},
             {"key": PEER_METADATA, "value": PEER},
         ],
         # a worker that has just gone must not become a black hole until its health

@@ -7,27 +7,25 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
+from extproc.config.catalogue import languages
 from extproc.config.models import capabilities
 from extproc.config.names import provider_cluster
 from extproc.config.schema import Provider
 from extproc.model.call import OnLossy, Target
 from extproc.model.dialect import Dialect
 from extproc.model.ports import Credential
+from extproc.model.value import value
 
 _SECONDS_TO_MS = 1000
 _EXACT = 1 << 16
 _MOST_TARGETS = 4096
 """targets kept for a provider: a client may name any model where `*` is served"""
-_ONLY: Mapping[str, str] = {"anthropic_messages": "claude"}
-"""a language that a provider of several speaks for these models alone"""
-_NEEDED: Mapping[str, str] = {"gemini_generate": "anthropic_messages"}
-"""where such models are not to be had in the provider's first language"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Backend:
     """`dialects` are the languages it speaks, its own first. `fixed` are headers that never change."""
 
@@ -54,16 +52,9 @@ class Backend:
         return next((m for m in self.provider.models if not m.endswith("*")), None)
 
     def dialect(self, client: str, model: str) -> Dialect:
-        """In which language to ask it: the client's where it speaks that, so that bytes pass untouched."""
-        first = self.provider.dialect
-        name = client if client in self.dialects else first
-        special = _ONLY.get(name)
-        if special is not None and name != first and special not in model:
-            name = first
-        needed = _NEEDED.get(first, "")
-        if needed in self.dialects and _ONLY[needed] in model:
-            name = needed
-        return self.dialects[name]
+        """In which language to ask for a model: the client's if it can be, so that bytes pass untouched."""
+        fitting = languages(self.provider.variant, tuple(self.dialects), model)
+        return self.dialects[client if client in fitting else fitting[0]]
 
     def target(self, model: str, dialect: str) -> Target:
         known = self._targets.get((model, dialect))
@@ -93,7 +84,7 @@ class Backend:
         return made
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Planned:
     """`dialect` is the language in which the provider is asked."""
 
@@ -102,7 +93,7 @@ class Planned:
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Plan:
     """`name` is the model as configured: bounded in number, so fit for a metric's label."""
 

@@ -10,20 +10,20 @@ that was not decided never leaves. `close` runs once, whoever hung up.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 
-from extproc.config.names import CALL_HEADER
+from extproc.config.names import CALL_HEADER, COUNT_HEADER
 from extproc.flow import messages
 from extproc.flow.backend import Planned
 from extproc.flow.estimate import estimate_tokens
 from extproc.flow.identify import without_key
 from extproc.flow.live import Live
 from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply
-from extproc.flow.pipeline import Pipeline
+from extproc.flow.pipeline import NO_STAGES, Pipeline
 from extproc.flow.record import Record
-from extproc.flow.reply import Returning
+from extproc.flow.reply import Returning, header_safe
 from extproc.flow.router import plan
 from extproc.flow.sending import leave
 from extproc.flow.snapshot import Claimed, Snapshot
@@ -32,11 +32,16 @@ from extproc.model.chat import ListModels
 from extproc.model.dialect import Dialect, ReplyContext, RequestHead
 from extproc.model.embed import Count, Routed
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
+from extproc.model.fields import Field
 from extproc.model.ports import Clock
 from extproc.model.reply import Counted, Event, Finished, Started
 from extproc.model.stage import Answer
+from extproc.model.value import value
 from extproc.telemetry.log import Log
 
+_NOTHING_MORE: Mapping[str, str] = {}
+_MOST_TOLD = 32
+_LONGEST_TOLD = 64
 _READ_ON = Continue(mode=Mode.REQUEST)
 
 
@@ -52,7 +57,7 @@ class OutOfTurn(Exception):
     """Envoy sent a message that the state does not allow: the exchange cannot be trusted any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Machine:
     """What all exchanges of a worker share. `snapshot` is pinned by an exchange when it begins."""
 
@@ -79,7 +84,8 @@ class Exchange:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._state = State.HEAD
-        self._pipeline = Pipeline(machine.snapshot.stages)
+        stages = machine.snapshot.stages
+        self._pipeline = Pipeline(stages) if stages else NO_STAGES
         self._held = 0
         self._claimed: Claimed | None = None
         self._request_head: RequestHead | None = None
@@ -152,7 +158,9 @@ class Exchange:
             method, path, without_key(query), headers, claimed.endpoint.operation
         )
         if message.end:
-            return await self._on_request_body(b"")
+            answer = await self._on_request_body(b"")
+            # Nothing else is asked before the reply, so its head must be asked for here.
+            return replace(answer, mode=Mode.REQUEST) if isinstance(answer, Continue) else answer
         if claimed.endpoint.upload and self._is_large(headers):
             return await self._on_upload(claimed.dialect, head, caller)
         self._check_body(headers)
@@ -230,17 +238,21 @@ class Exchange:
         await self._pipeline.on_attempt(call, Attempt(1, first.target))
         try:
             rendered = first.dialect.render_request(asked, first.target)
-        except Unsupported:
+        except Unsupported as refused:
             if not isinstance(asked, Count):
-                raise
+                raise _in_words_of(dialect, refused) from None
             counted = Counted(estimate_tokens(asked.chat), estimated=True)
-            return self._answer(dialect, request, (Started("", asked.model), counted, Finished()))
-        if rendered.dropped and asked.options.strict:
-            raise Unsupported(
-                f"Provider {first.target.provider} cannot carry {', '.join(rendered.dropped)}, and"
-                " x-sluice-strict forbids to drop it.",
-                param=rendered.dropped[0],
-            )
+            events = (Started("", asked.model), counted, Finished())
+            return self._answer(dialect, request, events, {COUNT_HEADER: "estimate"})
+        if rendered.dropped:
+            lost = _told(dialect, rendered.dropped)
+            if asked.options.strict:
+                raise Unsupported(
+                    f"Provider {first.target.provider} cannot carry {', '.join(lost)}, and"
+                    " x-sluice-strict forbids to drop it.",
+                    param=lost[0],
+                )
+            record.dropped = lost
         record.attempts = 1
         self._returning = Returning(
             limit=snapshot.settings.limits.body,
@@ -269,7 +281,13 @@ class Exchange:
             clock=self._machine.clock,
         )
 
-    def _answer(self, dialect: Dialect, request: Routed, events: Sequence[Event]) -> Outgoing:
+    def _answer(
+        self,
+        dialect: Dialect,
+        request: Routed,
+        events: Sequence[Event],
+        said: Mapping[str, str] = _NOTHING_MORE,
+    ) -> Outgoing:
         """The answer is known here: its events go out in the client's language, at once."""
         context = ReplyContext(
             call_id=self.record.call_id,
@@ -281,7 +299,8 @@ class Exchange:
         encoder = dialect.encoder(request, context)
         body = b"".join(encoder.feed(event) for event in self._pipeline.on_events(tuple(events)))
         status, headers = encoder.head()
-        return self._answered(status, Reply(status, {**headers, **self._identity(dialect)}, body))
+        headers = {**headers, **self._identity(dialect), **said}
+        return self._answered(status, Reply(status, headers, body))
 
     def _identity(self, dialect: Dialect) -> dict[str, str]:
         """The call id where this dialect's SDK looks for it."""
@@ -361,6 +380,8 @@ class Exchange:
             return self.record
         record = self.record
         record.closed = True
+        if self._state is State.REPLY and self._returning is not None:
+            self._returning.left()
         self._state = State.OVER
         self._release()
         self._machine.live.leave()
@@ -376,6 +397,25 @@ class Exchange:
 def _within(size: int, limit: int) -> None:
     if size > limit:
         raise TooLarge(f"The request body has {size} bytes; the limit is {limit}.")
+
+
+def _word(dialect: Dialect, name: str) -> str:
+    """What the client calls it; a member of its own is no `Field`, and has its name already."""
+    return dialect.field_names.get(name, name) if isinstance(name, Field) else name
+
+
+def _told(dialect: Dialect, dropped: Sequence[str]) -> tuple[str, ...]:
+    """What was lost, fit for a header: a client chooses its own members' names, and how many."""
+    names = dict.fromkeys(header_safe(_word(dialect, name))[:_LONGEST_TOLD] for name in dropped)
+    told = tuple(names)[:_MOST_TOLD]
+    more = len(names) - len(told)
+    return (*told, f"and {more} more") if more else told
+
+
+def _in_words_of(dialect: Dialect, refused: Unsupported) -> Unsupported:
+    """The refusal, with the field called as the client calls it."""
+    word = _word(dialect, refused.param or "")
+    return refused if word == refused.param else refused.named(word)
 
 
 __all__ = ["Exchange", "Machine", "OutOfTurn", "State"]

@@ -36,6 +36,12 @@ _HOW = (
     "Send a key as `Authorization: Bearer KEY`, `x-api-key`, `api-key`, `x-goog-api-key` or `?key=`."
     " An administrator makes one with `sluice keys create --name NAME`."
 )
+_SIGNED = "aws4-"
+_NO_SIGNATURES = (
+    "The request is signed (AWS Signature Version 4), and a signature cannot be checked here. Give the"
+    " SDK a key of this gateway instead, in the variable AWS_BEARER_TOKEN_BEDROCK."
+    " An administrator makes one with `sluice keys create --name NAME`."
+)
 
 
 def create_key(random: Callable[[int], bytes]) -> tuple[str, str]:
@@ -126,6 +132,8 @@ class Identifier:
         if self.keyless:
             return self._local(headers, peer)
         key = presented_key(headers, query)
+        if key is None and headers.get("authorization", "").lower().startswith(_SIGNED):
+            raise Unauthenticated(_NO_SIGNATURES, code="signature_not_supported")
         if key is None:
             raise Unauthenticated(f"No API key was given. {_HOW}", code="missing_api_key")
         caller = self._find(key)

@@ -9,14 +9,14 @@ external processing protocol and back; the exchange itself never sees gRPC.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from extproc.model.call import CallId
+from extproc.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestHead:
     """The client's headers, pseudo-headers (`:path`, ...) among them.
 
@@ -30,14 +30,14 @@ class RequestHead:
     end: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestBody:
     """The whole body of the request."""
 
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseHead:
     """The reply's headers. `details` is `via_upstream` when a provider answered.
 
@@ -51,7 +51,7 @@ class ResponseHead:
     details: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseBody:
     """The whole body, or a piece of a stream; `end` marks the last.
 
@@ -80,7 +80,7 @@ class Mode(Enum):
     """the reply piece by piece, as it comes"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """Where the request goes: the ordered clusters, one a group, and what the log shall know."""
 
@@ -88,7 +88,7 @@ class Route:
     plan: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Continue:
     """Go on, with these changes. `body` None leaves the body as it is.
 
@@ -103,7 +103,7 @@ class Continue:
     route: Route | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """Answer the client now, in place of whatever would have come."""
 

@@ -53,3 +53,7 @@ class Pipeline:
             except Exception as error:
                 defect = defect or error
         return defect
+
+
+NO_STAGES = Pipeline(())
+"""for all exchanges of a gateway that has none: it keeps nothing of them"""

@@ -13,7 +13,8 @@ NO_CALL = CallId("")
 
 @dataclass(slots=True)
 class Record:
-    """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's.
+    """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's;
+    `dropped` is what the provider's language could not carry, in the client's words.
 
     `outcome` begins as ABORTED: only an ending that was seen changes it.
     """
@@ -29,6 +30,7 @@ class Record:
     model: str = ""
     target: Target | None = None
     attempts: int = 0
+    dropped: tuple[str, ...] = ()
     stream: bool = False
     status: int = 0
     outcome: Outcome = Outcome.ABORTED

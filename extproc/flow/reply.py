@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from extproc.config.names import COUNT_HEADER
 from extproc.flow.backend import Planned
 from extproc.flow.messages import (
     CONTINUE,
@@ -31,10 +32,10 @@ from extproc.model.dialect import (
     ReplyEncoder,
     ReplyHead,
 )
-from extproc.model.embed import Opaque, Routed
+from extproc.model.embed import Count, Opaque, Routed
 from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, UpstreamBad
 from extproc.model.ports import Clock
-from extproc.model.reply import Event, Failed, Finished, Started, Used
+from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used
 
 VIA_UPSTREAM = "via_upstream"
 _JSON = "application/json"
@@ -92,7 +93,7 @@ class Returning:
         self._limits: Mapping[str, str] = {}
         self._request: Routed | None = request
         self._rendered: Rendered | None = rendered
-        self._dropped = ",".join(rendered.dropped)
+        self._dropped = ",".join(record.dropped)
         name = client.request_id_header
         self._identity = ((name, context.call_id),) if name else ()
         self._context = context
@@ -105,7 +106,7 @@ class Returning:
         self._verdict: GatewayError | None = None
         self._hosted = rendered.hosted
         self._raw = client is to.dialect and not (
-            pipeline.touches or rendered.renamed or rendered.answer_tool
+            pipeline.touches or rendered.renamed or rendered.answer_tool or rendered.reshaped
         )
         self._pieces = False
         self._broken = False
@@ -226,6 +227,12 @@ class Returning:
         record.bytes_out += len(out)
         return CONTINUE if out is message.body else Continue(body=out)
 
+    def left(self) -> None:
+        """Nobody listens any more: what the provider has told of its usage until now is what counts."""
+        for event in self._decoder.close() if self._decoder is not None else ():
+            if isinstance(event, Used):
+                self._used(event.usage)
+
     def break_off(self, error: GatewayError) -> Continue:
         """A defect in the middle of a stream: say so in its language, then nothing more."""
         assert self._encoder is not None
@@ -239,10 +246,13 @@ class Returning:
         failed = self._account(events)
         if failed is not None:
             return self._failed_whole(failed.error, head, body)
+        assert self._request is not None
+        named = self._named()
+        if isinstance(self._request, Count):
+            named = (*named, (COUNT_HEADER, "provider"))
         if self._raw:
             record.bytes_out = len(body)
-            return Continue(set=self._named(), remove=self._forbidden(head.headers))
-        assert self._request is not None
+            return Continue(set=named, remove=self._forbidden(head.headers))
         encoder = self._client.encoder(self._request, self._context)
         out = b"".join([encoder.feed(event) for event in self._pipeline.on_events(events)])
         status, own = encoder.head()
@@ -253,7 +263,7 @@ class Returning:
                 (":status", str(status)),
                 ("content-length", str(len(out))),
                 *own.items(),
-                *self._named(),
+                *named,
             ),
             remove=self._forbidden(head.headers),
             body=out,
@@ -314,9 +324,7 @@ class Returning:
         for event in events:
             match event:
                 case Used(usage):
-                    record.usage = usage
-                    price = self._context.price_per_token
-                    record.cost = price * (usage.prompt + usage.output)
+                    self._used(usage)
                 case Finished():
                     record.outcome = Outcome.OK
                 case Failed(error):
@@ -328,14 +336,17 @@ class Returning:
                     pass
         return None
 
+    def _used(self, usage: Usage) -> None:
+        record = self._record
+        record.usage = usage
+        record.cost = self._context.price_per_token * (usage.prompt + usage.output)
+
     def _named(self) -> tuple[tuple[str, str], ...]:
+        model = self._record.target.model if self._record.target else ""
         return (
             *self._identity,
             ("x-sluice-provider", self._backend.provider.name),
-            (
-                "x-sluice-model",
-                _header_safe(self._record.target.model if self._record.target else ""),
-            ),
+            *((("x-sluice-model", header_safe(model)),) if model else ()),
             *self._limits.items(),
             *((("x-sluice-dropped", self._dropped),) if self._dropped else ()),
         )
@@ -369,7 +380,8 @@ def _allowed(name: str, allowed: frozenset[str]) -> bool:
     return any(a[-1] == "*" and name.startswith(a[:-1]) for a in allowed)
 
 
-def _header_safe(text: str) -> str:
+def header_safe(text: str) -> str:
+    """The text, with what no header may hold written as an escape."""
     return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
 
 

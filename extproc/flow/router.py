@@ -9,6 +9,7 @@ from __future__ import annotations
 from extproc.flow.backend import Backend, Plan, Planned
 from extproc.flow.snapshot import Snapshot
 from extproc.model.call import Caller
+from extproc.model.dialect import LIST_MODELS
 from extproc.model.embed import Opaque, Routed
 from extproc.model.errors import (
     InvalidRequest,
@@ -36,7 +37,7 @@ def plan(snapshot: Snapshot, caller: Caller, request: Routed) -> Plan:
         found = find(snapshot, request.dialect, pinned, named)
         if len(snapshot.plans) < _MOST_PLANS:
             snapshot.plans[key] = found
-    _allow(caller, named or found.name, found)
+    _allow(snapshot, caller, request, found)
     return found
 
 
@@ -54,7 +55,7 @@ def _opaque(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
             return found
     else:
         for backend in snapshot.backends.values():
-            if client in backend.dialects:
+            if backend.dialect(client, "").name == client:
                 return _one(f"{backend.provider.name}/*", backend, client, "")
     raise Unsupported(
         f"This path is not translated, and no provider here speaks {client}"
@@ -83,7 +84,7 @@ def _pinned(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
             f"Provider {provider} has no default model: name one in `model`.", param="model"
         )
     if not backend.fit(name) and name != backend.provider.model:
-        raise _unknown(name)
+        raise _unknown(snapshot, client, name)
     return _one(name, backend, client, name)
 
 
@@ -111,7 +112,7 @@ def _by_name(snapshot: Snapshot, client: str, model: str) -> Plan:
     backend = snapshot.backends.get(provider)
     if slash and backend is not None and backend.fit(rest):
         return _one(_label(backend, rest), backend, client, rest)
-    raise _unknown(model)
+    raise _unknown(snapshot, client, model)
 
 
 def _label(backend: Backend, model: str) -> str:
@@ -122,12 +123,23 @@ def _label(backend: Backend, model: str) -> str:
     return f"{backend.provider.name}/*"
 
 
-def _unknown(model: str) -> NotFound:
+def _unknown(snapshot: Snapshot, client: str, model: str) -> NotFound:
     return NotFound(
         f"The model {model[:128]!r} does not exist here or no provider serves it."
-        " GET /v1/models lists those that you may use.",
+        f" {_list(snapshot, client)} lists those that you may use.",
         param="model",
         code="model_not_found",
+    )
+
+
+def _list(snapshot: Snapshot, client: str) -> str:
+    """Where the client finds its model list, in its own language if that has one."""
+    own = snapshot.dialects.get(client, snapshot.error_dialect)
+    return next(
+        f"{endpoint.method} {endpoint.path}"
+        for dialect in (own, snapshot.error_dialect)
+        for endpoint in dialect.endpoints
+        if endpoint.operation == LIST_MODELS
     )
 
 
@@ -136,8 +148,9 @@ def _reasons(snapshot: Snapshot) -> str:
     return "; ".join(reasons) or "none is configured"
 
 
-def _allow(caller: Caller, asked: str, found: Plan) -> None:
+def _allow(snapshot: Snapshot, caller: Caller, request: Routed, found: Plan) -> None:
     """A key's list holds names as clients ask for them; `provider/model` passes as `model` too."""
+    asked = request.model if request.model not in ("", AUTO) else found.name
     if caller.may_use(asked):
         return
     target = found.targets[0].target
@@ -150,7 +163,7 @@ def _allow(caller: Caller, asked: str, found: Plan) -> None:
         return
     raise PermissionDenied(
         f"Key `{caller.name}` may not use model {asked[:128]!r}."
-        " GET /v1/models lists those that it may use.",
+        f" {_list(snapshot, request.dialect)} lists those that it may use.",
         param="model",
         code="model_not_allowed",
     )

@@ -8,9 +8,10 @@ once made; a reload makes another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from graphlib import TopologicalSorter
 
+from extproc.config.models import capabilities
 from extproc.config.schema import Provider, Settings, TargetRef
 from extproc.config.shapes import Field
 from extproc.flow.backend import Backend, Plan, compile_backend
@@ -20,12 +21,13 @@ from extproc.model.dialect import Dialect, Endpoint, Headers, ModelCard
 from extproc.model.errors import GatewayError, MethodNotAllowed, NotFound
 from extproc.model.ports import Credential
 from extproc.model.stage import Stage
+from extproc.model.value import value
 
 ERROR_DIALECT = "openai_chat"
 """the language of errors on paths that no dialect claims"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Registry:
     """What this build contains: dialects, stages, their blocks' language, and ways to sign."""
 
@@ -35,7 +37,7 @@ class Registry:
     credential: Callable[[Provider], Credential]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claimed:
     """The dialect that answers a path, and what it answers there."""
 
@@ -43,7 +45,7 @@ class Claimed:
     endpoint: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Paths:
     """Who answers which path, by method: exact ones, and prefixes, the longest first."""
 
@@ -59,7 +61,7 @@ class Paths:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Snapshot:
     settings: Settings
     identifier: Identifier
@@ -175,13 +177,15 @@ def _paths(dialects: Iterable[Dialect], header: str) -> Paths:
 
 
 def _cards(settings: Settings, backends: Mapping[str, Backend]) -> tuple[ModelCard, ...]:
-    cards = {
-        alias: ModelCard(alias, "sluice")
-        for alias, targets in settings.models.items()
-        if any(t.provider in backends for t in targets)
-    }
+    cards: dict[str, ModelCard] = {}
+    for alias, targets in settings.models.items():
+        first = next((t for t in targets if t.provider in backends), None)
+        if first is not None:
+            known = capabilities(backends[first.provider].provider, first.model)
+            cards[alias] = ModelCard(alias, "sluice", capabilities=known)
     for name, backend in backends.items():
         for model in (*backend.provider.models, backend.provider.model):
             if model and not model.endswith("*"):
-                cards.setdefault(model, ModelCard(model, name))
+                known = capabilities(backend.provider, model)
+                cards.setdefault(model, ModelCard(model, name, capabilities=known))
     return tuple(cards.values())

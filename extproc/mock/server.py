@@ -17,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from extproc.mock import doors
 from extproc.mock import faults as fault_language
 from extproc.mock.answer import Answer, Asked, Speaker
 from extproc.mock.connection import Connection
@@ -213,11 +214,12 @@ class MockProvider:
             answer = self._inspect(method, path)
             return Plan(answer, Faults(), b"", rendered(answer))
         key = (method, path, body)
-        plain = b"\r\nx-mock" not in lower
+        missing = doors.missing(path, lower) if self._replay is None else None
+        plain = b"\r\nx-mock" not in lower and missing is None
         headers = [] if plain else parse_headers(head)
         if plain and (known := self._plans.get(key)) is not None:
             return known
-        plan, repeatable = self._new_plan(method, path, headers, body)
+        plan, repeatable = self._new_plan(method, path, headers, body, missing)
         if plain and repeatable and len(body) <= _CACHED_BODY and self._replay is None:
             if len(self._plans) >= _CACHED_PLANS:
                 self._plans.clear()
@@ -225,7 +227,12 @@ class MockProvider:
         return plan
 
     def _new_plan(
-        self, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        missing: doors.Missing | None,
     ) -> tuple[Plan, bool]:
         path, in_path = fault_language.take_from_path(path)
         in_model, in_prompt = fault_language.take_from_body(body)
@@ -246,7 +253,11 @@ class MockProvider:
             self._used[name] = self._used.get(name, 0) + 1
             if self._used[name] > faults.times:
                 faults = self._usual
-        answer = shaped(self._answer(Asked(method, path, body, faults), speaker), faults)
+        if missing is None:
+            answer = self._answer(Asked(method, path, body, faults), speaker)
+        else:
+            answer = speaker.error(missing.status, missing.message)
+        answer = shaped(answer, faults)
         size = sum(map(len, answer.events)) if answer.events is not None else len(answer.body)
         instant = is_instant(faults) and size <= _INSTANT_LIMIT
         event = speaker.error_event()

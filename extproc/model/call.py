@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NewType
 
 from extproc.model.embed import Request
 from extproc.model.reply import Usage
+from extproc.model.value import value
 
 CallId = NewType("CallId", str)
 """`gw-` and a random UUID. Made by Envoy, never taken from the client."""
@@ -19,7 +20,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """Who is calling. `models` holds names the caller may use; `*` allows all.
 
@@ -47,12 +48,12 @@ class OnLossy(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Capabilities:
     """What a model can do, from the configuration and the catalogue. None: not known.
 
     `adaptive_thinking` and `system_in_messages` are of newer Claude models;
-    `max_output` and `context` are in tokens.
+    `max_output` and `context` are in tokens; `embedding`: it makes vectors, and no text.
     """
 
     tools: bool | None = None
@@ -63,12 +64,13 @@ class Capabilities:
     system_in_messages: bool | None = None
     max_output: int | None = None
     context: int | None = None
+    embedding: bool | None = None
 
 
 ANY = Capabilities()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """One backend that can answer: a provider and the model's name over there.
 
@@ -96,7 +98,7 @@ class Target:
         return next((value for key, value in self.details if key == name), "")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     id: CallId
     caller: Caller
@@ -104,7 +106,7 @@ class Call:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """`number` counts from 1."""
 
@@ -123,7 +125,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ending:
     """What is known when an exchange is over. Times are seconds on the exchange's clock."""
 

@@ -8,15 +8,17 @@ and travels only home. Nothing here does I/O or knows a wire name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TypeAlias
+
+from extproc.model.value import value
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A JSON value. Integers are exact whatever their size; floats are finite."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Extra:
     """Fields that only `dialect` knows, as JSON values, in the order they came."""
 
@@ -39,14 +41,14 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CacheMark:
     """The client asked the provider to cache the prompt up to here. `ttl` in seconds, or the default."""
 
     ttl: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Source:
     """Where media comes from: exactly one of `url`, `data` (base64 text) and `file_id` is set."""
 
@@ -57,14 +59,14 @@ class Source:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     text: str
     cache: CacheMark | None = None
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Image:
     source: Source
     detail: str | None = None
@@ -72,7 +74,7 @@ class Image:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Audio:
     """`format` is a short name such as `wav` or `mp3`."""
 
@@ -81,14 +83,14 @@ class Audio:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Document:
     source: Source
     cache: CacheMark | None = None
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thinking:
     """A model's reasoning. `signature` and `redacted` are opaque and bound to who made them.
 
@@ -102,7 +104,7 @@ class Thinking:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """`arguments` is JSON text exactly as the model wrote it; it may be broken JSON."""
 
@@ -113,7 +115,7 @@ class ToolCall:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolResult:
     """The outcome of the call `call_id`. `name` is the tool's, where the dialect says it."""
 
@@ -125,13 +127,13 @@ class ToolResult:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     text: str
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpaquePart:
     """A part of a kind that only its own dialect knows."""
 
@@ -143,7 +145,7 @@ Part: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     role: Role
     parts: tuple[Part, ...]
@@ -151,7 +153,7 @@ class Message:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tool:
     """A function the model may call. `parameters` is a JSON Schema, or None when not given.
 
@@ -174,7 +176,7 @@ class ToolMode(StrEnum):
     NAMED = "named"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolChoice:
     """`names` limits the choice: exactly one for NAMED, any number else (empty = all)."""
 
@@ -189,7 +191,7 @@ class OutputKind(StrEnum):
     SCHEMA = "schema"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Output:
     """The form the answer must have. `schema` is set for SCHEMA only."""
 
@@ -201,7 +203,7 @@ class Output:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reasoning:
     """`effort`: none, minimal, low, medium, high, xhigh, max. `budget` in tokens, 0 = off, -1 = auto."""
 
@@ -211,7 +213,7 @@ class Reasoning:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sampling:
     """None means: not given, the provider's default applies. `max_tokens` counts all that is generated."""
 
@@ -229,7 +231,10 @@ class Sampling:
     logit_bias: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+NO_SAMPLING = Sampling()
+
+
+@value
 class Options:
     """Our own wishes, from `x-sluice-*` headers or a `sluice` object in the body."""
 
@@ -244,14 +249,16 @@ class Options:
 NO_OPTIONS = Options()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Chat:
     """One turn asked of a model.
 
     `model` and `provider` are as the client named them; an empty `model` means
-    "you choose". `raw` is the client's body, untouched, for the path on which
-    client and provider speak one dialect: a stage that changes anything else
-    must empty it, or the old bytes leave.
+    "you choose". `store`: the provider may keep the reply; `cache_key` groups prompts
+    that begin alike, and `cache_retention` says how long they are kept (`in_memory`,
+    `24h`); `safety_identifier` stands for the person who asks. `raw` is the client's
+    body, untouched, for the path on which client and provider speak one dialect: a
+    stage that changes anything else must empty it, or the old bytes leave.
     """
 
     dialect: str
@@ -262,21 +269,30 @@ class Chat:
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = NO_SAMPLING
     output: Output | None = None
     reasoning: Reasoning | None = None
     user: str | None = None
     metadata: Mapping[str, str] | None = None
     service_tier: str | None = None
+    store: bool | None = None
+    cache_key: str | None = None
+    cache_retention: str | None = None
+    verbosity: str | None = None
+    safety_identifier: str | None = None
     include_usage: bool = True
     options: Options = NO_OPTIONS
     extra: Extra = NOTHING
     raw: bytes = field(default=b"", repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListModels:
-    """The client asked which models it may use; `model` narrows it to one."""
+    """The client asked which models it may use; `model` narrows it to one.
+
+    `query` is that of its path, for languages whose lists have pages.
+    """
 
     dialect: str
     model: str | None = None
+    query: str = ""

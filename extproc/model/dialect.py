@@ -8,26 +8,30 @@ raises nothing but `GatewayError`s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Protocol
 
-from extproc.model.call import CallId, Target
+from extproc.model.call import ANY, CallId, Capabilities, Target
 from extproc.model.chat import Json
 from extproc.model.embed import Request
 from extproc.model.errors import GatewayError
 from extproc.model.ports import Clock
 from extproc.model.reply import Event
+from extproc.model.value import value
 
 STREAM_TYPES = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream"}
 )
 """content types of replies that come piece by piece"""
 
+LIST_MODELS = "models"
+"""operation of the endpoint that lists models, in every dialect that has one"""
+
 Headers = Mapping[str, str]
 """Lower-case names; values of a repeated header joined with `, `. Pseudo-headers are not among them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Endpoint:
     """A path that a dialect answers. `operation` is the dialect's own word for what it does.
 
@@ -44,7 +48,7 @@ class Endpoint:
     upload: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestHead:
     """The head of a client's request. `path` has no query; `query` is raw, without the client's key."""
 
@@ -55,7 +59,7 @@ class RequestHead:
     operation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplyHead:
     """The head of a provider's reply."""
 
@@ -72,13 +76,13 @@ class ReplyHead:
         return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rendered:
     """A request in a provider's language.
 
     `path` is relative to the provider's base path. `body` *is* the client's
-    bytes object where nothing had to change. `dropped` names fields that the
-    language could not carry. `withhold_usage` tells the decoder that we, not
+    bytes object where nothing had to change. `dropped` names what the
+    language could not carry: values of `Field`, or the client's own members. `withhold_usage` tells the decoder that we, not
     the client, asked for usage in the stream. `headers` are the dialect's own
     (content type, version); credentials are added later by `credentials/`.
     `renamed` gives the client's name for a tool whose name had to change, and
@@ -99,9 +103,11 @@ class Rendered:
     hosted: bool = False
     """another host serves this language, and its errors come in that host's own form"""
     operation: str = ""
+    reshaped: bool = False
+    """the provider was asked for another form of its reply than the client wants: it is written anew"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RateLimit:
     """One limit that a provider tells of: `kind` is requests, tokens, input-tokens or output-tokens.
 
@@ -114,7 +120,7 @@ class RateLimit:
     reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WireReply:
     """A whole reply that we make ourselves."""
 
@@ -123,16 +129,19 @@ class WireReply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelCard:
-    """One line of a model list. `created` is unix seconds, 0 where unknown."""
+    """One line of a model list. `created` is unix seconds, 0 where unknown; of a name for
+    several models, `capabilities` are the first one's.
+    """
 
     id: str
     owner: str
     created: int = 0
+    capabilities: Capabilities = ANY
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplyContext:
     """What an encoder may say about the exchange besides the events.
 
@@ -200,6 +209,9 @@ class Dialect(Protocol):
     reply_headers: ClassVar[frozenset[str]]
     """Provider headers that may travel to a client of this dialect; a trailing `*` is a prefix."""
 
+    field_names: ClassVar[Mapping[str, str]]
+    """What its clients call a `Field`, where that is not the field's own value."""
+
     def parse_request(self, head: RequestHead, body: bytes) -> Request: ...
 
     def render_request(self, request: Request, target: Target) -> Rendered: ...
@@ -224,6 +236,7 @@ class Dialect(Protocol):
 
 
 __all__ = [
+    "LIST_MODELS",
     "Dialect",
     "Endpoint",
     "Headers",

@@ -6,13 +6,14 @@ Like `Chat`, each names its dialect, keeps the client's bytes in `raw`, and in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from extproc.model.chat import NO_OPTIONS, NOTHING, Chat, Extra, ListModels, Options
+from extproc.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Embed:
     """Texts to be turned into vectors. An input of token ids cannot leave its own dialect.
 
@@ -36,7 +37,7 @@ class Embed:
     stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rerank:
     """Documents to be ordered by how well they answer `query`; the best `top_n` are wanted."""
 
@@ -53,7 +54,7 @@ class Rerank:
     stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Count:
     """How many tokens this conversation has as a prompt. Costs nothing."""
 
@@ -84,7 +85,7 @@ class Count:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Opaque:
     """What is not translated: it goes to a provider of its own dialect as it came.
 

@@ -101,6 +101,11 @@ class InvalidRequest(GatewayError):
 class Unsupported(InvalidRequest):
     kind = Kind.UNSUPPORTED
 
+    def named(self, name: str) -> Unsupported:
+        """The same, with `param` called as the client calls it."""
+        message = self.message.replace(f"`{self.param}`", f"`{name}`")
+        return Unsupported(message, param=name, code=self.code, origin=self.origin)
+
 
 class ContextTooLong(InvalidRequest):
     kind = Kind.CONTEXT_TOO_LONG

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from extproc.model.value import value
 
 
 class Clock(Protocol):
@@ -19,7 +20,7 @@ class Clock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Signable:
     """A request as it will leave: `path` is whole, with its query; `headers` are the dialect's own."""
 

@@ -12,12 +12,12 @@ events, encoders write them, stages may look and change them. Never any bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.errors import GatewayError
+from extproc.model.value import value
 
 
 class PartKind(StrEnum):
@@ -43,7 +43,7 @@ class Reason(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens, normalised once; every provider's own arithmetic is undone before this.
 
@@ -71,7 +71,7 @@ class Usage:
         return self.fresh + self.cache_read + self.cache_write
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The provider began to answer. `id` and `model` are the provider's; `created` is unix seconds."""
 
@@ -81,7 +81,7 @@ class Started:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PartStarted:
     """`id` and `name` are a tool call's, else empty."""
 
@@ -93,7 +93,7 @@ class PartStarted:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextDelta:
     """Also the words of a refusal, in a part of kind REFUSAL."""
 
@@ -102,14 +102,14 @@ class TextDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThinkingDelta:
     text: str
     part: int = 0
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolDelta:
     """A piece of a tool call's arguments: JSON text, cut anywhere."""
 
@@ -118,7 +118,7 @@ class ToolDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MediaDelta:
     """A piece of audio or an image, as base64 text."""
 
@@ -136,7 +136,7 @@ class NoteKind(StrEnum):
     EXTRA = "extra"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Note:
     """What belongs to a part but is not its text."""
 
@@ -147,13 +147,13 @@ class Note:
     dialect: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PartEnded:
     part: int = 0
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChoiceEnded:
     """`raw` is the provider's own word; `stop` the stop sequence that hit, if it says."""
 
@@ -164,26 +164,26 @@ class ChoiceEnded:
     extra: Extra = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Used:
     """Totals so far, not increments: the last one counts."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The reply is whole. Nothing follows."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """The reply broke off, or was an error from the start. Nothing follows."""
 
     error: GatewayError
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vector:
     """One embedding: `values` as numbers, or `packed` as base64 of little-endian float32."""
 
@@ -192,7 +192,7 @@ class Vector:
     packed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ranked:
     """One document's place in a ranking; best first. `index` is its place in the request."""
 
@@ -200,7 +200,7 @@ class Ranked:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Counted:
     """The tokens of a prompt. `estimated`: not the provider's own count."""
 
@@ -208,7 +208,7 @@ class Counted:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpaqueChunk:
     """Bytes of a reply that is not translated."""
 

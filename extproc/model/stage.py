@@ -11,14 +11,14 @@ its block (`config.shapes`). A stage is active when its block is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from extproc.model.call import Attempt, Call, Ending
 from extproc.model.reply import Event
+from extproc.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """A stage knows the answer: no provider is asked."""
 

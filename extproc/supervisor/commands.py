@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from extproc import discover
+from extproc.config.catalogue import DIALECTS
 from extproc.config.language import NAME, NAMES
 from extproc.config.layout import Layout
 from extproc.config.load import ConfigErrors, load
@@ -38,11 +39,10 @@ def check(file: Path, env: Mapping[str, str]) -> int:
     file is right, and the summary says so.
     """
     registry = discover.registry()
+    speaking = discover.provider_dialects(registry)
     try:
-        as_written = load(file, env, stages=registry.blocks)
-        settings = load(
-            file, env, dialects=discover.provider_dialects(registry), stages=registry.blocks
-        )
+        as_written = load(file, env, dialects=DIALECTS | speaking, stages=registry.blocks)
+        settings = load(file, env, dialects=speaking, stages=registry.blocks)
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         return 2
@@ -51,7 +51,7 @@ def check(file: Path, env: Mapping[str, str]) -> int:
         print(f"{file}: providers.{provider.name}: {provider.unavailable}", file=sys.stderr)
     if lacks:
         return 2
-    print(check_report(settings), end="")
+    print(check_report(settings, speaking), end="")
     return 0
 
 

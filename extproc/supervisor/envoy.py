@@ -99,6 +99,12 @@ class EnvoyAdmin:
             ).values()
         )
 
+    async def workers(self) -> set[Path]:
+        """Sockets of the workers that exchanges go to: those it was told, found healthy."""
+        lines = (await self._ask("GET", "/clusters")).decode().splitlines()
+        fields = (line.split("::") for line in lines if line.startswith(f"{EXT_PROC_CLUSTER}::"))
+        return {Path(host) for _, host, *told in fields if told == ["health_flags", "healthy"]}
+
     async def active(self, stat_prefix: str) -> int:
         """Exchanges in flight on the listener."""
         stats = await self.stats(f"^http.{stat_prefix}.downstream_rq_active$")

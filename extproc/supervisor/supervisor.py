@@ -2,7 +2,8 @@
 
 Order of a start: mock, workers and admin together, then Envoy, and `ready`
 only when an exchange can succeed. Order of an end: not ready, Envoy drains,
-Envoy stops, then the workers, then the rest. No exchange passes through here.
+Envoy stops, then the workers, then the rest. Workers can be rolled: each is
+replaced by one that serves before it drains. No exchange passes through here.
 """
 
 from __future__ import annotations
@@ -26,10 +27,14 @@ from extproc.supervisor.table import Table
 from extproc.telemetry.log import Log
 
 START_TRIES = 3
-"""deaths of one part before anything was ready, after which a start is given up"""
+"""deaths of one part before it was ready, after which a start or a roll is given up"""
 _POLL = 0.02
 _GRACE = 5.0
 """seconds for a process that has nothing left to do"""
+_FOLLOWS = 10.0
+"""seconds for Envoy to do as it was told"""
+_SETTLES = 0.5
+"""seconds for Envoy's other threads, after the one that answers us has followed"""
 
 ENVOY = "envoy"
 ADMIN = "admin"
@@ -40,8 +45,9 @@ MOCK = "mock"
 class House:
     """Everything that a gateway is made of.
 
-    `parts` by name, `workers` the names of those that do the work. `publish`
-    tells Envoy which sockets to use: the workers' and the admin process's.
+    `parts` by name, `workers` the names of those that can do the work: one more
+    than serve, so that a replacement has a place. `publish` tells Envoy which
+    sockets to use: the workers' and the admin process's.
     """
 
     settings: Settings
@@ -61,10 +67,10 @@ class Supervisor:
         self._log = log
         self._clock = clock
         self._table = Table(house.parts)
-        self._keepers = {
-            name: Keeper(self._table[name], part, self._changed, log, clock)
-            for name, part in house.parts.items()
-        }
+        self._keepers = {name: self._keeper(name) for name in house.parts}
+        self._serving = list(house.workers[:-1])
+        """the workers that Envoy is to use, each as soon as it is ready"""
+        self._rolling: asyncio.Task[None] | None = None
         self._envoy = EnvoyAdmin(house.layout.envoy_admin_socket)
         self._news = asyncio.Event()
         self._up = False
@@ -78,6 +84,16 @@ class Supervisor:
         if self._stop.is_set():
             self._at_once.set()
         self._stop.set()
+        if self._rolling is not None:
+            self._rolling.cancel()
+
+    def ask_to_roll(self) -> None:
+        """Replaces every worker, one after another. Refused while starting, rolling or stopping."""
+        busy = self._rolling is not None and not self._rolling.done()
+        if busy or not self._up or self._stop.is_set():
+            self._log.warning("workers cannot be rolled now")
+        else:
+            self._rolling = asyncio.create_task(self._roll())
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Returns when the gateway was asked to stop and nothing of it runs any more.
@@ -92,7 +108,8 @@ class Supervisor:
             await self._kill()
 
     async def _start(self, on_ready: Callable[[], None]) -> None:
-        first = [name for name in self._keepers if name != ENVOY]
+        spare = self._house.workers[-1]
+        first = [name for name in self._keepers if name not in (ENVOY, spare)]
         for name in first:
             self._keepers[name].start()
         await self._until_ready(first)
@@ -118,7 +135,7 @@ class Supervisor:
 
     def _tell(self) -> None:
         line = state_line(
-            State(draining=self._draining, workers=len(self._table.ready(self._house.workers)))
+            State(draining=self._draining, workers=len(self._table.ready(self._serving)))
         )
         for name in (*self._house.workers, ADMIN):
             if self._table[name].ready:
@@ -126,13 +143,9 @@ class Supervisor:
 
     def _publish(self) -> None:
         """Tells Envoy the sockets of those who are ready. A full disk is tried again."""
-        layout = self._house.layout
-        sockets = [
-            layout.worker_socket(number, self._table[name].generation)
-            for number, name in enumerate(self._house.workers, 1)
-            if self._table[name].ready
-        ]
-        wanted = (sockets, layout.admin_socket(self._table[ADMIN].generation))
+        sockets = [self._socket(name) for name in self._serving if self._table[name].ready]
+        admin = self._house.layout.admin_socket(self._table[ADMIN].generation)
+        wanted = (sockets, admin)
         if wanted == self._published:
             return
         try:
@@ -144,6 +157,60 @@ class Supervisor:
             asyncio.get_running_loop().call_later(1.0, self._publish)
         else:
             self._published = wanted
+
+    def _keeper(self, name: str) -> Keeper:
+        part = self._house.parts[name]
+        return Keeper(self._table[name], part, self._changed, self._log, self._clock)
+
+    def _socket(self, worker: str) -> Path:
+        number = self._house.workers.index(worker) + 1
+        return self._house.layout.worker_socket(number, self._table[worker].generation)
+
+    async def _roll(self) -> None:
+        before = tuple(self._serving)
+        self._log.info("rolling the workers", workers=len(before))
+        for old in before:
+            new = next(name for name in self._house.workers if name not in self._serving)
+            if not await self._serves(new):
+                self._log.error("the roll is given up", reason=f"{new} does not serve")
+                await self._send_home(new)
+                return
+            await self._send_home(old)
+            self._log.info("replaced", worker=old, by=new)
+        self._log.info("rolled", workers=len(before))
+
+    async def _serves(self, new: str) -> bool:
+        """Starts a worker in the free place; whether Envoy uses it in the end."""
+        self._keepers[new] = self._keeper(new)
+        self._keepers[new].start()
+        self._serving.append(new)
+        slot = self._table[new]
+        tolerated = slot.deaths + START_TRIES
+        while not slot.ready:
+            if slot.deaths >= tolerated:
+                return False
+            self._news.clear()
+            await self._news.wait()
+        return await self._envoy_has(self._socket(new), True)
+
+    async def _send_home(self, old: str) -> None:
+        """No new exchange for a worker; it ends when those that run are over."""
+        self._keepers[old].retire()
+        self._serving.remove(old)
+        self._changed()
+        await self._envoy_has(self._socket(old), False)
+        await asyncio.sleep(_SETTLES)
+        await self._keepers[old].end(self._house.settings.limits.drain_timeout + _GRACE)
+
+    async def _envoy_has(self, worker: Path, wanted: bool) -> bool:
+        """Waits until Envoy does, or does not, give exchanges to that socket; False if in vain."""
+        deadline = self._clock.monotonic() + _FOLLOWS
+        while self._clock.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if (worker in await self._envoy.workers()) is wanted:
+                    return True
+            await asyncio.sleep(_POLL)
+        return False
 
     async def _end(self) -> None:
         for keeper in self._keepers.values():

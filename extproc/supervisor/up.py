@@ -2,6 +2,7 @@
 
 Takes what the command line said, gives the exit status: 0 after a stop that was
 asked for, 1 when the gateway cannot run here, 2 when its configuration is wrong.
+SIGUSR2 replaces the workers one after another, without a failed exchange.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ def _house(settings: Settings, registry: Registry, layout: Layout, mock_port: in
     def gone(name: str) -> Callable[[], None]:
         return lambda: worker_gone(layout.metrics, name)
 
-    numbers = {worker_name(number): number for number in range(1, settings.workers + 1)}
+    # One more than serve: the place of a replacement.
+    numbers = {worker_name(number): number for number in range(1, settings.workers + 2)}
     everyone: dict[str, Part] = {
         name: parts.worker(settings, layout, number, gone(name)) for name, number in numbers.items()
     }
@@ -179,6 +181,7 @@ async def _run(house: House, log: Log) -> None:
     loop.add_signal_handler(
         signal.SIGHUP, log.warning, "SIGHUP: reload is not built yet; restart to apply changes"
     )
+    loop.add_signal_handler(signal.SIGUSR2, supervisor.ask_to_roll)
     await supervisor.run(lambda: log.info("ready", url=_url(house.settings), pid=os.getpid()))
     log.info("stopped")
 

@@ -1,7 +1,7 @@
 """The gateway's own log: structured, one line an event, JSON or text for people.
 
 Takes events with fields, writes them to a file descriptor. Inside an event
-loop the lines of one tick leave together; errors leave at once. It never
+loop the lines of a moment leave together; errors leave at once. It never
 raises, never waits for the reader, and never holds more than a bounded buffer:
 lines that cannot be written are counted in `lost`. It never sees a body.
 """
@@ -21,6 +21,8 @@ from extproc.telemetry.lines import Lines
 from extproc.telemetry.sink import Sink
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+GATHER = 0.01
+"""seconds in which lines gather, so that a busy process does not write each one for itself"""
 RETRY = 0.05
 """seconds until a reader that was behind is tried again"""
 
@@ -75,7 +77,7 @@ class Log:
             self._emit("info", "exchange", fields)
 
     def flush(self) -> None:
-        """Write what the reader takes now. Called at the end of a tick, and at exit."""
+        """Write what the reader takes now. Called a moment after a line came, and at exit."""
         with self._lock:
             self._lose(self._sink.flush())
 
@@ -94,7 +96,7 @@ class Log:
                 self.flush()
             elif not self._scheduled:
                 self._scheduled = True
-                loop.call_soon(self._tick)
+                loop.call_later(GATHER, self._tick)
 
     def _tick(self) -> None:
         with self._lock:

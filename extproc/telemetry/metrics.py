@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from prometheus_client.utils import floatToGoString
 from extproc.model.call import Outcome
 from extproc.model.errors import Kind, Origin
 from extproc.model.reply import Usage
+from extproc.model.value import value
 from extproc.telemetry.store import Cell, MemoryCell, Store
 
 OTHER = "other"
@@ -41,7 +41,7 @@ FAST = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25)
 TOKEN_KINDS = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExchangeRecord:
     """One exchange, over. Times in seconds; `cost` in US dollars.
 

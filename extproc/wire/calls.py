@@ -140,11 +140,13 @@ class Exchange:
             return
         self._ended = ended
         if data:
-            self._messages.feed(data)
             self._uncredited += len(data)
+            self._messages.feed(data)
         if self._task is None:
             self._work()
-        if not self._settling:
+        if not self._settling and (
+            self._messages.held or self._counted or self._uncredited >= _CREDIT
+        ):
             self._account()
 
     def sendable(self) -> None:

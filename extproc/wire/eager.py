@@ -30,16 +30,18 @@ class Eager:
 
     def begin(self, coroutine: Waits[T]) -> T | asyncio.Task[T]:
         """What the coroutine returns; or the task that it goes on in. Raises what it raises."""
-        if asyncio.current_task(self._loop) is not None:
-            return self._loop.create_task(coroutine)
-        spare = self._spare
-        _enter_task(self._loop, spare.task)
+        loop, spare = self._loop, self._spare
+        task = spare.task
+        try:
+            _enter_task(loop, task)
+        except RuntimeError:  # another task is running
+            return loop.create_task(coroutine)
         try:
             awaited = spare.context.run(coroutine.send, None)
         except StopIteration as returned:
             return returned.value
         finally:
-            _leave_task(self._loop, spare.task)
+            _leave_task(loop, task)
         self._spare = _Spare(self._loop)
         spare.take(coroutine, awaited)
         return spare.task

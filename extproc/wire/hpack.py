@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from extproc.wire import huffman
 
@@ -53,17 +54,31 @@ class BadBlock(Exception):
     """A header block that cannot be decoded. Both tables differ now, so the connection must end."""
 
 
+class _Known(NamedTuple):
+    """What blocks of literals have in common: bytes at both ends, and the fields that these are."""
+
+    head: bytes
+    first: list[Field]
+    tail: bytes
+    last: list[Field]
+    room: int
+    """of the limit on a list, less these fields"""
+
+
+_NOTHING = _Known(b"", [], b"", [], 0)
+
+
 class Decoder:
     """The decoding half of a connection. `list_limit`: bytes of a whole list, as section 4.1 counts."""
 
     __slots__ = (
         "_entries",
+        "_known",
         "_limit",
         "_list_limit",
         "_must_resize",
         "_previous",
         "_size",
-        "_start",
         "_table",
     )
 
@@ -74,8 +89,7 @@ class Decoder:
         self._size = 0
         self._must_resize = False
         self._previous = b""
-        self._start: tuple[bytes, list[Field], int] = b"", [], list_limit
-        """what blocks of literals begin with, its fields, and the room that is left then"""
+        self._known = _NOTHING
 
     def limit(self, table: int) -> None:
         """The peer has acknowledged this size, and must say so in its next block (RFC 9113, 4.3.1)."""
@@ -90,69 +104,82 @@ class Decoder:
         """
         if self._must_resize and (not block or block[0] & 0xE0 != 0x20):
             raise BadBlock("the peer did not reduce its table as it had agreed to")
-        beginning, known, room = self._start
-        fields: list[Field]
-        try:
-            if beginning and block.startswith(beginning):
-                fields = known.copy()
-                room = self._fields(block, len(beginning), fields, [], room)
+        head, first, tail, last, room = self._known
+        end = len(block) - len(tail)
+        if head and end >= len(head) and block.startswith(head) and block.endswith(tail):
+            fields = first.copy()
+            try:
+                room = self._fields(block, len(head), end, fields, [], room)
+            except BadBlock:
+                pass  # what looked like the tail is part of something else
             else:
-                fields = []
-                ends: list[int] = []
-                room = self._fields(block, 0, fields, ends, self._list_limit)
-                if self._limit == 0 and room >= 0:
-                    self._learn(block, fields, ends)
+                return fields + last if room >= 0 else None
+        fields = list[Field]()
+        ends: list[int] = []
+        room = self._fields(block, 0, len(block), fields, ends, self._list_limit)
+        if self._limit == 0 and room >= 0:
+            self._learn(block, fields, ends)
+        return fields if room >= 0 else None
+
+    def _fields(
+        self, block: bytes, at: int, end: int, fields: list[Field], ends: list[int], room: int
+    ) -> int:
+        """Adds the fields from `at` to `end`, and where each one ends. Gives what is left of `room`."""
+        try:
+            while at < end:
+                octet = block[at]
+                if octet & 0x80:  # 6.1: indexed
+                    index, at = _integer(block, at, 0x7F)
+                    field = self._entry(index)
+                elif octet & 0x60 == 0x20:  # 6.3: the table's new size
+                    if ends or fields:
+                        raise BadBlock("a table size update after the first field")
+                    table, at = _integer(block, at, 0x1F)
+                    self._resize(table)
+                    continue
+                else:  # 6.2: literal; added to the table, or not, or never
+                    added = octet & 0x40
+                    index, at = _integer(block, at, 0x3F if added else 0x0F)
+                    if index:
+                        name = self._entry(index)[0]
+                    else:
+                        name, at = _string(block, at)
+                    value, at = _string(block, at)
+                    field = name, value
+                    if added and self._table:
+                        self._add(field)
+                room -= len(field[0]) + len(field[1]) + ENTRY
+                if room >= 0:
+                    fields.append(field)
+                ends.append(at)
         except IndexError:
             raise BadBlock("the block ends inside a field") from None
         except huffman.BadHuffman as error:
             raise BadBlock(str(error)) from None
-        return fields if room >= 0 else None
-
-    def _fields(
-        self, block: bytes, at: int, fields: list[Field], ends: list[int], room: int
-    ) -> int:
-        """Adds the fields from `at` on, and where each one ends. Gives what is left of `room`."""
-        size = len(block)
-        while at < size:
-            octet = block[at]
-            if octet & 0x80:  # 6.1: indexed
-                index, at = _integer(block, at, 0x7F)
-                field = self._entry(index)
-            elif octet & 0x60 == 0x20:  # 6.3: the table's new size
-                if ends or fields:
-                    raise BadBlock("a table size update after the first field")
-                table, at = _integer(block, at, 0x1F)
-                self._resize(table)
-                continue
-            else:  # 6.2: literal; added to the table, or not, or never
-                added = octet & 0x40
-                index, at = _integer(block, at, 0x3F if added else 0x0F)
-                if index:
-                    name = self._entry(index)[0]
-                else:
-                    name, at = _string(block, at)
-                value, at = _string(block, at)
-                field = name, value
-                if added and self._table:
-                    self._add(field)
-            room -= len(field[0]) + len(field[1]) + ENTRY
-            if room >= 0:
-                fields.append(field)
-            ends.append(at)
+        if at > end:
+            raise BadBlock("a field goes on behind the end")
         return room
 
     def _learn(self, block: bytes, fields: list[Field], ends: list[int]) -> None:
-        """Without a table a block means the same wherever it stands, and so does a beginning.
+        """Without a table a field means the same wherever it stands.
 
-        What two blocks have in common is not decoded again, when it is at least a third of one.
+        What this block and the one before it begin and end with is not decoded again,
+        when they begin with much the same.
         """
         previous, self._previous = self._previous, block
         same = 0
         while same < len(ends) and previous.startswith(block[: ends[same]]):
             same += 1
-        if same and 3 * ends[same - 1] >= len(block):
-            room = self._list_limit - sum(len(n) + len(v) + ENTRY for n, v in fields[:same])
-            self._start = block[: ends[same - 1]], fields[:same], room
+        if not same or 3 * ends[same - 1] < len(block):
+            return
+        begins = [0, *ends]
+        rest = len(fields)
+        while rest > same and previous.endswith(block[begins[rest - 1] :]):
+            rest -= 1
+        first, last = fields[:same], fields[rest:]
+        used = sum(len(name) + len(value) + ENTRY for name, value in first + last)
+        room = self._list_limit - used
+        self._known = _Known(block[: ends[same - 1]], first, block[begins[rest] :], last, room)
 
     def _entry(self, index: int) -> Field:
         if 0 < index <= _STATIC_COUNT:

@@ -57,6 +57,7 @@ from extproc.wire.requests import request_headers
 
 _DRAIN_PING = b"draining"
 _SETTING = struct.Struct(">HL")
+_SETTINGS, _CONTINUATION = int(Kind.SETTINGS), int(Kind.CONTINUATION)
 _STREAMS_PER_UNIT = 64
 """streams whose windows a SETTINGS frame may move for the price of one idle frame"""
 
@@ -98,6 +99,10 @@ class Failed(NamedTuple):
 Event: TypeAlias = Request | Data | Reset | Sendable | Failed
 
 
+_Handler: TypeAlias = Callable[[int, int, bytes, list[Event]], None]
+"""stream, flags, payload, and where its events go"""
+
+
 class Connection:
     """One connection. `clock` gives seconds, and is asked only when a peer floods us."""
 
@@ -113,6 +118,8 @@ class Connection:
         self._seen = self._accepted = 0
         """the highest stream that the peer has begun, and the highest that we have served"""
         self._credit = limits.connection_window
+        self._enough = limits.connection_window >> 1
+        """bytes of the connection's window below which its peer gets all of it back"""
         self._idle = Meter(limits.idle_frames, "frames that bring nothing", clock)
         self._vain = Meter(limits.vain_streams, "streams that came to nothing", clock)
         self._draining = self._drained = False
@@ -120,16 +127,18 @@ class Connection:
         self._outbox = Outbox()
         self._outbox.put(frames.settings(limits))
         self._outbox.put(frames.window_update(0, limits.connection_window - DEFAULT_WINDOW))
-        self._handlers: dict[int, Callable[[int, int, bytes, list[Event]], None]] = {
-            Kind.DATA: self._on_data,
-            Kind.HEADERS: self._on_headers,
-            Kind.RST_STREAM: self._on_reset,
-            Kind.SETTINGS: self._on_settings,
-            Kind.PUSH_PROMISE: self._on_push,
-            Kind.PING: self._on_ping,
-            Kind.WINDOW_UPDATE: self._on_window,
-            Kind.CONTINUATION: self._on_continuation,
-        }
+        self._handlers: tuple[_Handler, ...] = (  # by `Kind`
+            self._on_data,
+            self._on_headers,
+            self._on_other,
+            self._on_reset,
+            self._on_settings,
+            self._on_push,
+            self._on_ping,
+            self._on_other,
+            self._on_window,
+            self._on_continuation,
+        )
 
     # --- bytes in ---
 
@@ -161,8 +170,10 @@ class Connection:
                 return 0
             self._greeted = True
             at = len(PREFACE)
+        handlers, known = self._handlers, len(self._handlers)
         while size - at >= HEAD_SIZE:
-            high, low, kind, flags, stream = HEAD.unpack_from(data, at)
+            head: tuple[int, int, int, int, int] = HEAD.unpack_from(data, at)
+            high, low, kind, flags, stream = head
             length = high << 8 | low
             if length > MAX_FRAME:
                 raise BadSize(f"a frame of {length} bytes")
@@ -172,16 +183,13 @@ class Connection:
                 self._need = HEAD_SIZE + length
                 return at
             if not self._introduced:
-                if kind != Kind.SETTINGS or flags & ACK:
+                if kind != _SETTINGS or flags & ACK:
                     raise BadFrame("the first frame is not SETTINGS")
                 self._introduced = True
-            if self._block is not None and kind != Kind.CONTINUATION:
+            if self._block is not None and kind != _CONTINUATION:
                 raise BadFrame("a header block was interrupted")
-            handler = self._handlers.get(kind)
-            if handler is not None:
-                handler(stream & LAST_STREAM, flags, data[start:end], events)
-            else:
-                self._idle.spend()  # 5.5: PRIORITY, GOAWAY and what we do not know
+            handler = handlers[kind] if kind < known else self._on_other
+            handler(stream & LAST_STREAM, flags, data[start:end], events)
             at = end
         self._need = HEAD_SIZE
         return at
@@ -195,29 +203,31 @@ class Connection:
         the others. What a stream may have unread is its own window.
         """
         size = len(payload)
-        if size > self._credit:
-            raise BadWindow("more data than the connection's window")
-        self._credit -= size
-        if self._credit < self._limits.connection_window >> 1:
-            self._restore_credit()
+        credit = self._credit - size
+        if credit < self._enough:
+            if credit < 0:
+                raise BadWindow("more data than the connection's window")
+            credit = self._restored(credit)
+        self._credit = credit
         stream = self._streams.get(stream_id)
         if stream is None or stream.ended:
             self._late(stream_id)
             if stream is not None:
                 self._refuse(stream_id, Code.STREAM_CLOSED, events)
             return
-        if size > stream.credit:
-            raise BadWindow("more data than the stream's window")
         stream.credit -= size
+        if stream.credit < 0:
+            raise BadWindow("more data than the stream's window")
         if flags & PADDED:
             payload = _unpadded(payload)
             self.consumed(stream_id, size - len(payload))
-        ended = bool(flags & END_STREAM)
-        stream.ended = ended
-        if not payload and not ended:
+        if flags & END_STREAM:
+            stream.ended = True
+            events.append(Data(stream_id, payload, True))
+        elif payload:
+            events.append(Data(stream_id, payload, False))
+        else:
             self._idle.spend()
-            return
-        events.append(Data(stream_id, payload, ended))
 
     def _on_headers(self, stream_id: int, flags: int, payload: bytes, events: list[Event]) -> None:
         """6.2. The priority in it is as deprecated as the frame of that name."""
@@ -334,6 +344,10 @@ class Connection:
             if change > 0 and stream.queue and self._outbox.pump(stream):
                 self._emptied(stream, events)
 
+    def _on_other(self, _: int, __: int, ___: bytes, ____: list[Event]) -> None:
+        """5.5: PRIORITY, GOAWAY and what we do not know."""
+        self._idle.spend()
+
     def _on_push(self, _: int, __: int, ___: bytes, ____: list[Event]) -> None:
         raise BadFrame("a client sent PUSH_PROMISE")
 
@@ -441,10 +455,10 @@ class Connection:
         else:
             events.append(Sendable(stream.id))
 
-    def _restore_credit(self) -> None:
+    def _restored(self, credit: int) -> int:
         whole = self._limits.connection_window
-        self._outbox.put(frames.window_update(0, whole - self._credit))
-        self._credit = whole
+        self._outbox.put(frames.window_update(0, whole - credit))
+        return whole
 
     def _late(self, stream_id: int) -> None:
         """A frame of a stream that we do not keep: harmless when it existed, and counted."""

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import socket as sockets
 from pathlib import Path
-from typing import assert_never
+from typing import assert_never, cast
 
 from extproc.config.names import CALL_METADATA, PEER_METADATA
 from extproc.wire import grpc_frames, processor
@@ -111,9 +111,10 @@ class _Link(asyncio.BufferedProtocol):
     # --- asyncio's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_UNWRITTEN)
-        self._transport = transport
+        # Of a kind that uvloop's transports do not say they are.
+        connected = cast("asyncio.Transport", transport)
+        connected.set_write_buffer_limits(high=_UNWRITTEN)
+        self._transport = connected
         self._links.add(self)
         if not self._calls.serving:
             self.http2.drain()

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NewType
 
+from extproc.config.names import CALL_PADDING
 from extproc.flow.exchange import Exchange, Machine
 from extproc.flow.record import Record
 from extproc.model.call import CallId
@@ -46,7 +47,7 @@ class Conversation:
     def __init__(self, machine: Machine, finish: Finish, call_id: str, peer: str) -> None:
         self._exchange = Exchange(machine)
         self._finish = finish
-        self._call_id = CallId(call_id)
+        self._call_id = CallId(call_id.rstrip(CALL_PADDING))
         self._peer = peer
 
     @property

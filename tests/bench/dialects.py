@@ -212,6 +212,15 @@ def _begun(dialect: Dialect, language: Language) -> ReplyDecoder:
     return decoder
 
 
+def per_event(client: str, provider: str) -> tuple[float, float]:
+    """Microseconds of an event of `client`'s own language, and of one of `provider`'s for it."""
+    mine, other = (registry().dialects[name] for name in (client, provider))
+    return (
+        min(untouched(mine, LANGUAGES[client], SHORT) for _ in range(RUNS)),
+        min(translated(other, LANGUAGES[provider], mine, SHORT) for _ in range(RUNS)),
+    )
+
+
 # --- requests
 
 

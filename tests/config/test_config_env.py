@@ -96,6 +96,7 @@ def test_the_exact_message() -> None:
     ],
 )
 def test_a_key_makes_a_provider(name: str, provider: str) -> None:
+    """S4-13, S1-61, S1-62, S1-64"""
     providers = load(None, {name: "sk-1"}).providers
     assert list(providers) == [provider]
     assert providers[provider].api_key == Secret("sk-1")

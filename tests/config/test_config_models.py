@@ -60,6 +60,10 @@ def test_one_model_under_many_names(names: tuple[str, ...]) -> None:
         ("claude-haiku-4-5", "json_schema", True),
         ("gemini-2.5-flash", "tools", True),
         ("gemini-2.5-flash-image", "tools", False),
+        ("amazon.titan-embed-text-v2:0", "embedding", True),
+        ("cohere.embed-v4:0", "embedding", True),
+        ("nomic-embed-text", "embedding", True),
+        ("gpt-4o", "embedding", None),
         ("my-own-model", "tools", None),
     ],
 )
@@ -68,6 +72,7 @@ def test_what_is_known(model: str, field: str, value: object) -> None:
 
 
 def test_the_configuration_comes_first_field_by_field() -> None:
+    """B5, S3-3"""
     one = provider(
         any=Capabilities(tools=False, context=1),
         **{"gpt*": Capabilities(vision=False, context=2), "gpt-4o": Capabilities(context=3)},

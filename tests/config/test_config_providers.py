@@ -70,7 +70,7 @@ def test_what_a_name_says(
 
 @pytest.mark.parametrize("known", [one for one in KNOWN.values() if one.variant], ids=str)
 def test_known_variants_fit_their_dialects(known: Any) -> None:
-    assert VARIANTS[known.variant].issuperset(known.dialects)
+    assert VARIANTS[known.variant].keys() >= set(known.dialects)
 
 
 def test_a_list_of_dialects(tmp_path: Path) -> None:

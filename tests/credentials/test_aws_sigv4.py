@@ -65,6 +65,7 @@ VECTORS = {
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_published_vectors(name: str) -> None:
+    """B2, S1-63"""
     service, asked, expected = VECTORS[name]
     signer = SigV4(Scope(service, "us-east-1"), FakeClock(unix=VECTOR_TIME))
     headers = signer.sign(KEYS, asked)

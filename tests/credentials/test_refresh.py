@@ -283,7 +283,7 @@ def entra(time: Time, url: str, http: httpx.AsyncClient) -> Refreshing[Token]:
 
 
 async def test_refresh_under_load_fails_nobody() -> None:
-    """Requests sign all the time, while tokens come from a real server that fails every third time."""
+    """B2: requests sign all the time, while tokens come from a real server that fails every third time."""
 
     def ill(number: int) -> Play | None:
         return Says(503, b"down") if number % 3 == 2 else None

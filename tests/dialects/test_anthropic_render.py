@@ -37,6 +37,7 @@ from extproc.model.chat import (
     ToolResult,
 )
 from extproc.model.errors import GatewayError, InvalidRequest, Unsupported
+from extproc.model.fields import Field
 
 from . import kit_anthropic as kit
 
@@ -126,7 +127,7 @@ def test_a_system_message_in_the_middle() -> None:
     body, dropped = both(told)
     assert "Now in French." in json.dumps(body["messages"][2])
     assert body["messages"][2]["role"] == "user"
-    assert dropped == ("role:system",)
+    assert dropped == (Field.SYSTEM,)
     body, dropped = both(told, Capabilities(system_in_messages=True))
     assert body["messages"][2] == {"role": "system", "content": "Now in French."}
     assert dropped == ()
@@ -205,7 +206,7 @@ def test_blank_texts_and_empty_results() -> None:
 def test_the_first_turn_is_the_users() -> None:
     body, dropped = both(chat(assistant(Text("Hi")), HELLO))
     assert [m["role"] for m in body["messages"]] == ["user", "assistant", "user"]
-    assert dropped == ("first_message",)
+    assert dropped == (Field.FIRST,)
     assert sent(chat(Message(Role.SYSTEM, (Text("s"),))))["messages"][0]["role"] == "user"
 
 
@@ -220,7 +221,7 @@ def test_thinking_of_others_is_dropped_and_named() -> None:
     )
     body, dropped = both(told)
     assert body["messages"][1]["content"] == "Hi"
-    assert dropped == ("thinking",)
+    assert dropped == (Field.THINKING,)
     assert "hm" not in json.dumps(body)
 
 
@@ -249,8 +250,8 @@ def test_opaque_parts_of_others() -> None:
     odd = OpaquePart(Extra("openai_responses", {"type": "web_search_call"}))
     body, dropped = both(chat(HELLO, assistant(odd, Text("Hi")), HELLO))
     assert "web_search_call" not in json.dumps(body)
-    assert dropped == ("content",)
-    assert refused(chat(user(odd))) == "web_search_call"
+    assert dropped == (Field.CONTENT,)
+    assert refused(chat(user(odd))) == Field.CONTENT
 
 
 def test_a_refusal_in_history_is_text() -> None:
@@ -273,7 +274,7 @@ def test_pictures() -> None:
         {"type": "url", "url": "https://example.com/a.png"},
         {"type": "base64", "media_type": "image/webp", "data": "AAAA"},
     ]
-    assert dropped == ("detail",)
+    assert dropped == (Field.DETAIL,)
 
 
 def test_documents() -> None:
@@ -296,9 +297,9 @@ def test_documents() -> None:
 @pytest.mark.parametrize(
     ("part", "param"),
     [
-        (Audio(Source(data="AAAA"), "wav"), "input_audio"),
+        (Audio(Source(data="AAAA"), "wav"), Field.AUDIO),
         (Image(Source(file_id="file_1")), "file_id"),
-        (Image(Source(url="s3://bucket/a.png")), "image.url"),
+        (Image(Source(url="s3://bucket/a.png")), Field.IMAGE),
         (Document(Source(file_id="file_1")), "file_id"),
         (Document(Source(data="AAAA", media_type="application/msword")), "document"),
         (Document(Source(data="!", media_type="text/plain")), "document"),
@@ -310,9 +311,9 @@ def test_media_that_cannot_travel(part: Part, param: str) -> None:
 
 def test_what_a_variant_or_model_cannot_see() -> None:
     picture = user(Image(Source(url="https://example.com/a.png")))
-    assert refused(chat(picture), kit.target("c", "bedrock")) == "image.url"
+    assert refused(chat(picture), kit.target("c", "bedrock")) == Field.IMAGE
     blind = kit.target("c", capabilities=Capabilities(vision=False))
-    assert refused(chat(picture), blind) == "image"
+    assert refused(chat(picture), blind) == Field.IMAGE
 
 
 # --- settings
@@ -344,27 +345,33 @@ def test_settings_that_are_dropped_are_named() -> None:
         sampling=Sampling(temperature=1.5, seed=3, frequency_penalty=0.5, presence_penalty=0),
         metadata={"a": "b"},
         service_tier="flex",
-        extra=Extra(ELSEWHERE, {"prompt_cache_key": "k", "store": False, "\0limit": "x"}),
+        cache_key="k",
+        verbosity="low",
+        store=False,
+        extra=Extra(ELSEWHERE, {"modalities": ["text"], "audio": None, "\0limit": "x"}),
     )
     body, dropped = both(told)
     assert body["temperature"] == 1
     assert set(dropped) == {
-        "temperature",
-        "seed",
-        "frequency_penalty",
-        "metadata",
-        "service_tier",
-        "prompt_cache_key",
+        Field.TEMPERATURE,
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.METADATA,
+        Field.SERVICE_TIER,
+        Field.CACHE_KEY,
+        Field.VERBOSITY,
+        Field.STORE,
+        "modalities",
     }
 
 
 @pytest.mark.parametrize(
     ("sampling", "param"),
     [
-        (Sampling(n=2), "n"),
-        (Sampling(logprobs=True), "logprobs"),
-        (Sampling(logit_bias={"1": 2}), "logit_bias"),
-        (Sampling(stop=("\n",)), "stop"),
+        (Sampling(n=2), Field.N),
+        (Sampling(logprobs=True), Field.LOGPROBS),
+        (Sampling(logit_bias={"1": 2}), Field.LOGIT_BIAS),
+        (Sampling(stop=("\n",)), Field.STOP),
     ],
 )
 def test_settings_that_are_refused(sampling: Sampling, param: str) -> None:
@@ -394,12 +401,12 @@ def test_tools() -> None:
         {"name": "f", "description": "does f", "input_schema": SCHEMA, "strict": True},
         {"name": "g", "input_schema": {"type": "object", "properties": {}}},
     ]
-    assert both(chat(tools=tools), OLD)[1] == ("strict",)
+    assert both(chat(tools=tools), OLD)[1] == (Field.STRICT,)
 
 
 def test_tools_of_others_are_refused() -> None:
     odd = Tool("", extra=Extra("openai_responses", {"type": "web_search"}))
-    assert refused(chat(tools=(odd,))) == "tools"
+    assert refused(chat(tools=(odd,))) == Field.TOOLS
 
 
 @pytest.mark.parametrize(
@@ -449,7 +456,7 @@ def test_a_schema_becomes_a_forced_tool_on_old_models() -> None:
     assert rendered.answer_tool == "answer"
     assert body["tools"][0]["input_schema"] == SCHEMA
     assert body["tool_choice"] == {"type": "tool", "name": "answer"}
-    assert rendered.dropped == ("json_schema",)
+    assert rendered.dropped == (Field.OUTPUT,)
     with pytest.raises(Unsupported):
         kit.rendered(told, kit.target("c", on_lossy=OnLossy.REJECT, capabilities=OLD))
 
@@ -464,14 +471,14 @@ def test_the_answer_is_one_of_several_tools() -> None:
 
 def test_a_schema_of_a_list_cannot_be_a_tool() -> None:
     told = chat(output=Output(OutputKind.SCHEMA, {"type": "array"}))
-    assert refused(told, kit.target("c", capabilities=OLD)) == "json_schema"
+    assert refused(told, kit.target("c", capabilities=OLD)) == Field.OUTPUT
 
 
 def test_json_mode_is_an_instruction() -> None:
     told = chat(Message(Role.SYSTEM, (Text("s"),)), HELLO, output=Output(OutputKind.JSON))
     body, dropped = both(told)
     assert body["system"].startswith("s\n\n") and "JSON" in body["system"]
-    assert dropped == ("json_object",)
+    assert dropped == (Field.OUTPUT,)
 
 
 # --- thinking
@@ -484,8 +491,8 @@ def test_json_mode_is_an_instruction() -> None:
         (Reasoning("high"), "high", ()),
         (Reasoning("xhigh"), "xhigh", ()),
         (Reasoning(budget=-1), None, ()),
-        (Reasoning(budget=2000), "low", ("reasoning.budget",)),
-        (Reasoning(budget=30000), "high", ("reasoning.budget",)),
+        (Reasoning(budget=2000), "low", (Field.BUDGET,)),
+        (Reasoning(budget=30000), "high", (Field.BUDGET,)),
     ],
 )
 def test_adaptive_thinking(wanted: Reasoning, effort: str | None, dropped: Any) -> None:
@@ -538,7 +545,7 @@ def test_where_there_is_no_thinking_it_is_named() -> None:
     ):
         body, dropped = both(told, capabilities)
         assert "thinking" not in body
-        assert dropped == ("reasoning",)
+        assert dropped == (Field.EFFORT,)
     assert "thinking" in sent(called, Capabilities(adaptive_thinking=True))
 
 
@@ -594,3 +601,48 @@ def test_turns_keep_claudes_rules(messages: list[Message]) -> None:
             assert "tool_use" not in kinds and "thinking" not in kinds
         else:
             assert results == 0
+
+
+def test_members_of_others_are_named_wherever_they_stand() -> None:
+    def odd(name: str) -> Extra:
+        return Extra(ELSEWHERE, {name: 1})
+
+    called = ToolCall("c", "f", "{}", extra=odd("of_call"))
+    told = ToolResult("c", (Text("x", extra=odd("of_inner")),), extra=odd("of_result"))
+    request = chat(
+        Message(Role.USER, (Text("a", extra=odd("of_text")),), "Ann", odd("of_message")),
+        assistant(called),
+        user(told),
+        tools=(Tool("f", extra=odd("of_tool")),),
+        tool_choice=ToolChoice(ToolMode.AUTO, extra=odd("of_choice")),
+        output=Output(OutputKind.TEXT, extra=odd("of_output")),
+        reasoning=Reasoning("low", extra=odd("of_reasoning")),
+        extra=odd("of_chat"),
+    )
+    assert set(both(request)[1]) == {
+        "of_text", "of_message", "of_call", "of_inner", "of_result", "of_tool",
+        "of_choice", "of_output", "of_reasoning", "of_chat", Field.NAME,
+    }  # fmt: skip
+
+
+def test_who_asks() -> None:
+    body, dropped = both(chat(safety_identifier="s"))
+    assert (body["metadata"], dropped) == ({"user_id": "s"}, ())
+    body, dropped = both(chat(user="u", safety_identifier="s"))
+    assert (body["metadata"], dropped) == ({"user_id": "u"}, (Field.SAFETY_IDENTIFIER,))
+
+
+def test_state_at_the_provider_is_refused() -> None:
+    assert refused(chat(store=True)) == Field.STORE
+
+
+def test_a_wish_not_to_think_is_no_loss_where_nobody_thinks() -> None:
+    dull = Capabilities(reasoning=False)
+    assert both(chat(reasoning=Reasoning("none")), dull)[1] == ()
+    assert both(chat(reasoning=Reasoning("low")), dull)[1] == (Field.EFFORT,)
+    assert both(chat(reasoning=Reasoning(budget=9000)), dull)[1] == (Field.BUDGET,)
+
+
+def test_what_describes_a_schema_is_named() -> None:
+    told = chat(output=Output(OutputKind.SCHEMA, SCHEMA, "it", "An answer."))
+    assert both(told)[1] == (Field.OUTPUT_DESCRIPTION,)

@@ -29,6 +29,7 @@ from extproc.model.chat import (
 from extproc.model.dialect import ModelCard, RequestHead
 from extproc.model.embed import Opaque
 from extproc.model.errors import InvalidRequest, NotFound, Unsupported
+from extproc.model.fields import Field
 
 from . import kit_anthropic as kit
 
@@ -290,7 +291,7 @@ def test_foreign_thinking_does_not_reach_claude(signature: str) -> None:
     assert [block["type"] for block in sent["messages"][1]["content"]] == ["tool_use"]
     # Manual thinking would need Claude's own before the call.
     assert "thinking" not in sent
-    assert rendered.dropped == ("thinking",)
+    assert rendered.dropped == (Field.THINKING, Field.BUDGET)
 
 
 def test_foreign_signatures_are_unwrapped_for_their_provider() -> None:

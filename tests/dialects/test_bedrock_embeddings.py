@@ -17,6 +17,7 @@ from extproc.model.chat import Extra
 from extproc.model.dialect import Rendered, ReplyHead
 from extproc.model.embed import Embed, Opaque
 from extproc.model.errors import Overloaded, Unsupported, UpstreamBad
+from extproc.model.fields import Field
 from extproc.model.reply import (
     Event,
     Failed,
@@ -95,22 +96,22 @@ def test_foreign_requests() -> None:
     rendered = kit.render(embed("x", dimensions=256, input_type="search_query"), model=TITAN)
     assert rendered.path == "/model/amazon.titan-embed-text-v2%3A0/invoke"
     assert json.loads(rendered.body) == {"inputText": "x", "dimensions": 256}
-    assert rendered.dropped == ("input_type",)
+    assert rendered.dropped == (Field.INPUT_TYPE,)
     rendered = kit.render(embed("x", "y", dimensions=256, user="u"), model=COHERE)
     assert json.loads(rendered.body) == {
         "texts": ["x", "y"],
         "input_type": "search_document",
         "output_dimension": 256,
     }
-    assert rendered.dropped == ("user",)
+    assert rendered.dropped == (Field.USER,)
 
 
 @pytest.mark.parametrize(
     ("request_", "model", "field"),
     [
-        (embed("x", "y"), TITAN, "input"),
-        (embed((1, 2)), COHERE, "input"),
-        (embed("x"), "meta.llama4-v1:0", "model"),
+        (embed("x", "y"), TITAN, Field.INPUT),
+        (embed((1, 2)), COHERE, Field.INPUT),
+        (embed("x"), "meta.llama4-v1:0", Field.MODEL),
     ],
 )
 def test_what_cannot_be_asked(request_: Embed, model: str, field: str) -> None:

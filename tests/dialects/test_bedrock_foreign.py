@@ -39,6 +39,7 @@ from extproc.model.chat import (
     ToolResult,
 )
 from extproc.model.errors import InvalidRequest, Unsupported
+from extproc.model.fields import Field
 from tests.dialects import kit_bedrock as kit
 
 PNG = Source(data="iVBORw0K", media_type="image/png")
@@ -154,7 +155,7 @@ def test_system_texts_and_their_marks() -> None:
     assert body["system"] == [{"text": "one"}, point, {"text": "two"}]
     assert [m["role"] for m in body["messages"]] == ["user"]
     assert "three" in body["messages"][0]["content"][1]["text"]
-    assert dropped(asked) == ("role:system",)
+    assert dropped(asked) == (Field.SYSTEM,)
     kept = kit.body(asked, can=Capabilities(system_in_messages=True))
     assert [m["role"] for m in kept["messages"]] == ["user", "system", "user"]
 
@@ -165,7 +166,7 @@ def test_cache_marks_only_where_the_model_takes_them() -> None:
     assert body["messages"][0]["content"][1] == {"cachePoint": {"type": "default"}}
     assert body["toolConfig"]["tools"][1] == {"cachePoint": {"type": "default", "ttl": "5m"}}
     assert "cachePoint" not in json.dumps(kit.body(asked, model="meta.llama4-v1:0"))
-    assert dropped(asked, model="meta.llama4-v1:0") == ("cache",)
+    assert dropped(asked, model="meta.llama4-v1:0") == (Field.CACHE,)
 
 
 # --- media
@@ -212,7 +213,7 @@ def test_history_loses_what_nobody_else_reads() -> None:
         assistant(Thinking("hm", "sig", origin="gemini_generate"), "b"),
         user("c"),
     )
-    assert dropped(asked) == ("content", "thinking")
+    assert dropped(asked) == (Field.CONTENT, Field.THINKING)
     assert [len(m["content"]) for m in kit.body(asked)["messages"]] == [1, 1, 1]
 
 
@@ -262,7 +263,7 @@ def test_tools_calls_and_results() -> None:
         "status": "error",
     }
     assert empty == {"toolUseId": "c2", "content": [{"text": "(no output)"}]}
-    assert rendered.dropped == ("parallel_tool_calls",)
+    assert rendered.dropped == (Field.PARALLEL_TOOLS,)
 
 
 def test_history_with_calls_needs_the_tools() -> None:
@@ -272,7 +273,7 @@ def test_history_with_calls_needs_the_tools() -> None:
     assert wrong(kit.body(asked)) is None
     never = replace(asked, tools=(Tool("f"),), tool_choice=ToolChoice(ToolMode.NONE))
     assert "toolChoice" not in kit.body(never)["toolConfig"]
-    assert dropped(never) == ("tool_choice",)
+    assert dropped(never) == (Field.TOOL_CHOICE,)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_arguments_that_are_no_object_are_refused(text: str) -> None:
 def test_tools_of_others_are_refused() -> None:
     with pytest.raises(Unsupported) as refused:
         kit.render(chat(tools=(Tool("", extra=Extra("openai_chat", {"type": "web_search"})),)))
-    assert refused.value.param == "tools"
+    assert refused.value.param == Field.TOOLS
 
 
 # --- structure
@@ -324,7 +325,7 @@ def test_a_schema_as_one_forced_tool() -> None:
     assert rendered.answer_tool == "answer"
     assert config["toolChoice"] == {"tool": {"name": "answer"}}
     assert config["tools"][0]["toolSpec"]["inputSchema"] == {"json": SCHEMA}
-    assert rendered.dropped == ("response_format",)
+    assert rendered.dropped == (Field.OUTPUT,)
     beside = replace(asked, tools=(Tool("answer"),))
     rendered = kit.render(beside, can=OLDER)
     assert rendered.answer_tool == "answer_"
@@ -336,7 +337,7 @@ def test_a_schema_as_one_forced_tool() -> None:
 def test_an_object_by_instruction() -> None:
     asked = chat(output=Output(OutputKind.JSON))
     assert "JSON" in kit.body(asked)["system"][0]["text"]
-    assert dropped(asked) == ("response_format",)
+    assert dropped(asked) == (Field.OUTPUT,)
     assert kit.body(chat(output=Output(OutputKind.TEXT))) == kit.body(chat())
 
 
@@ -355,26 +356,32 @@ def test_sampling() -> None:
     }  # fmt: skip
     assert body["additionalModelRequestFields"] == {"top_k": 9}
     assert (body["requestMetadata"], body["serviceTier"]) == ({"a": "b c"}, {"type": "flex"})
-    names = ("seed", "frequency_penalty", "presence_penalty", "user", "temperature")
-    assert dropped(asked) == names
+    assert set(dropped(asked)) == {
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+        Field.USER,
+        Field.TEMPERATURE,
+    }
     nova = kit.body(asked, model=kit.NOVA)
     assert nova["additionalModelRequestFields"] == {"inferenceConfig": {"topK": 9}}
-    assert "top_k" in dropped(asked, model="meta.llama4-v1:0")
+    assert Field.TOP_K in dropped(asked, model="meta.llama4-v1:0")
 
 
 def test_labels_that_do_not_fit_are_named() -> None:
-    assert dropped(chat(metadata={"a": "ü"}, service_tier="scale")) == ("metadata", "service_tier")
+    asked = chat(metadata={"a": "ü"}, service_tier="scale")
+    assert dropped(asked) == (Field.METADATA, Field.SERVICE_TIER)
     assert dropped(chat(service_tier="auto")) == ()
 
 
 @pytest.mark.parametrize(
     ("sampling", "field"),
     [
-        (Sampling(n=2), "n"),
-        (Sampling(logprobs=True), "logprobs"),
-        (Sampling(top_logprobs=3), "logprobs"),
-        (Sampling(logit_bias={"1": 5}), "logit_bias"),
-        (Sampling(stop=("x",) * 2501), "stop"),
+        (Sampling(n=2), Field.N),
+        (Sampling(logprobs=True), Field.LOGPROBS),
+        (Sampling(top_logprobs=3), Field.LOGPROBS),
+        (Sampling(logit_bias={"1": 5}), Field.LOGIT_BIAS),
+        (Sampling(stop=("x",) * 2501), Field.STOP),
     ],
 )
 def test_what_would_change_the_answer_is_refused(sampling: Sampling, field: str) -> None:
@@ -384,10 +391,46 @@ def test_what_would_change_the_answer_is_refused(sampling: Sampling, field: str)
 
 
 def test_members_of_others_are_named() -> None:
-    asked = chat(extra=Extra("openai_chat", {"verbosity": "low", "store": False}))
-    assert dropped(asked) == ("verbosity",)
+    asked = chat(extra=Extra("openai_chat", {"modalities": ["text"], "audio": None}))
+    assert dropped(asked) == ("modalities",)
     with pytest.raises(Unsupported):
         kit.render(replace(asked, extra=Extra("openai_chat", {"previous_response_id": "r"})))
+
+
+def test_members_of_others_are_named_wherever_they_stand() -> None:
+    def odd(name: str) -> Extra:
+        return Extra("openai_chat", {name: 1})
+
+    parts = (
+        Text("a", extra=odd("of_text")),
+        Image(PNG, detail="high", extra=odd("of_image")),
+        Audio(Source(data="UklGRg=="), "wav", extra=odd("of_audio")),
+    )
+    called = ToolCall("c", "f", "{}", extra=odd("of_call"))
+    told = ToolResult("c", (Text("x", extra=odd("of_inner")),), extra=odd("of_result"))
+    asked = chat(
+        Message(Role.USER, parts, name="Ann", extra=odd("of_message")),
+        assistant(called),
+        user(told),
+        tools=(Tool("f", extra=odd("of_tool")),),
+        tool_choice=ToolChoice(ToolMode.AUTO, extra=odd("of_choice")),
+        output=Output(OutputKind.TEXT, extra=odd("of_output")),
+        reasoning=Reasoning("low", extra=odd("of_reasoning")),
+    )
+    lost = set(dropped(asked))
+    assert {name for name in lost if name.startswith("of_")} == {
+        "of_text", "of_image", "of_audio", "of_call", "of_inner", "of_result",
+        "of_message", "of_tool", "of_choice", "of_output", "of_reasoning",
+    }  # fmt: skip
+    assert {Field.NAME, Field.DETAIL} <= lost
+
+
+def test_settings_of_others_are_named() -> None:
+    asked = chat(cache_key="k", verbosity="low", safety_identifier="s", store=False)
+    names = {Field.CACHE_KEY, Field.VERBOSITY, Field.SAFETY_IDENTIFIER, Field.STORE}
+    assert set(dropped(asked)) == names
+    with pytest.raises(Unsupported):
+        kit.render(chat(store=True))
 
 
 # --- reasoning
@@ -444,7 +487,7 @@ def test_older_claudes_think_by_budget(
 def test_other_families_have_other_words(model: str, fields: Any) -> None:
     asked = chat(reasoning=Reasoning("xhigh"))
     assert kit.body(asked, model=model).get("additionalModelRequestFields") == fields
-    assert dropped(asked, model=model) == (() if fields else ("reasoning",))
+    assert dropped(asked, model=model) == (() if fields else (Field.EFFORT,))
 
 
 def test_a_thinking_claude_takes_no_sampling_and_no_force() -> None:
@@ -452,16 +495,16 @@ def test_a_thinking_claude_takes_no_sampling_and_no_force() -> None:
     asked = chat(reasoning=Reasoning("low"), sampling=sampling, tools=(Tool("f"),))
     rendered = kit.render(asked)
     assert json.loads(rendered.body)["inferenceConfig"] == {"maxTokens": 9000}
-    assert rendered.dropped == ("temperature", "top_p", "top_k")
+    assert rendered.dropped == (Field.TEMPERATURE, Field.TOP_P, Field.TOP_K)
     forced = replace(asked, tool_choice=ToolChoice(ToolMode.REQUIRED))
     assert wrong(kit.body(forced)) is None
-    assert dropped(forced) == ("reasoning",)
+    assert dropped(forced) == (Field.EFFORT,)
 
 
 def test_no_budget_where_the_reasoning_before_a_call_is_not_at_hand() -> None:
     results = (user("a"), assistant(ToolCall("c", "f", "{}")), user(ToolResult("c", ())))
     asked = chat(*results, reasoning=Reasoning("low"))
-    assert dropped(asked, can=OLDER) == ("reasoning",)
+    assert dropped(asked, can=OLDER) == (Field.EFFORT,)
     signed = assistant(Thinking("hm", "c2ln", origin=NAME), ToolCall("c", "f", "{}"))
     kept = chat(results[0], signed, results[2], reasoning=Reasoning("low"))
     assert dropped(kept, can=OLDER) == ()
@@ -471,4 +514,16 @@ def test_no_budget_where_the_reasoning_before_a_call_is_not_at_hand() -> None:
 
 def test_strictness_rejects_nothing_that_is_only_a_hint() -> None:
     asked = chat(sampling=Sampling(seed=1))
-    assert dropped(asked, on_lossy=OnLossy.REJECT) == ("seed",)
+    assert dropped(asked, on_lossy=OnLossy.REJECT) == (Field.SEED,)
+
+
+def test_a_budget_that_becomes_a_word_is_named() -> None:
+    asked = chat(reasoning=Reasoning(budget=20_000))
+    assert dropped(asked, model="openai.gpt-oss-120b-1:0") == (Field.BUDGET,)
+
+
+def test_an_emulated_form_is_the_backends_to_decide() -> None:
+    asked = chat(output=Output(OutputKind.JSON))
+    assert dropped(asked) == (Field.OUTPUT,)
+    with pytest.raises(Unsupported):
+        kit.render(asked, on_lossy=OnLossy.REJECT)

@@ -42,6 +42,7 @@ from extproc.model.chat import (
 from extproc.model.dialect import ModelCard
 from extproc.model.embed import Count, Opaque
 from extproc.model.errors import InvalidRequest, NotFound
+from extproc.model.fields import Field
 from extproc.model.ports import Signable
 from tests.dialects import kit_bedrock as kit
 from tests.kit import FakeClock
@@ -216,7 +217,7 @@ def test_a_wrapped_signature_never_leaves() -> None:
     assert chat.messages[1].parts[1] == Thinking(redacted="data", origin="anthropic_messages")
     rendered = kit.render(chat)
     assert json.loads(rendered.body)["messages"][1]["content"] == [{"text": "Hi"}]
-    assert rendered.dropped == ("thinking",)
+    assert rendered.dropped == (Field.THINKING,)
 
 
 # --- refusals

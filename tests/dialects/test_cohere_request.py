@@ -261,7 +261,11 @@ def test_a_foreign_request_in_full() -> None:
             ToolResult("toolu_1", (Text("7 m"), Image(Source(data="AAAA", media_type="image/png")))),
             ToolResult("toolu_2", (Text("none"),), is_error=True))),
         Message(Role.SYSTEM, (Text("Now in French"),)),
-        Message(Role.USER, (Text("So?"), Image(Source(url="https://e.com/a.png"), "original"))),
+        Message(
+            Role.USER,
+            (Text("So?"), Image(Source(url="https://e.com/a.png"), "original")),
+            name="Ann",
+        ),
         stream=True,
         tools=(Tool("tide-height", "Heights", {"properties": {}}, strict=True), Tool("wind")),
         tool_choice=ToolChoice(ToolMode.NONE),
@@ -270,8 +274,12 @@ def test_a_foreign_request_in_full() -> None:
         user="u",
         metadata={"a": "b"},
         service_tier="flex",
+        store=False,
+        cache_key="k",
+        verbosity="low",
+        safety_identifier="s",
         parallel_tools=False,
-        extra=Extra("elsewhere", {"verbosity": "low", "stream_options": {}, "store": False}),
+        extra=Extra("elsewhere", {"later": 1, "stream_options": {}}),
     )  # fmt: skip
     out = kit.rendered(chat)
     assert (out.path, out.stream, out.operation) == ("/v2/chat", True, "chat")
@@ -313,9 +321,10 @@ def test_a_foreign_request_in_full() -> None:
         "thinking": {"type": "enabled", "token_budget": 99},
     }  # fmt: skip
     assert out.dropped == (
-        "verbosity", "role:system", "cache", "thinking", "tool_result.media", "is_error", "detail",
-        "strict", "parallel_tool_calls", "top_p", "top_k", "frequency_penalty",
-        "presence_penalty", "user", "metadata", "service_tier",
+        "later", "user", "metadata", "service_tier", "prompt_cache_key", "verbosity",
+        "safety_identifier", "store", "messages.name", "system", "cache", "thinking",
+        "tool_result.media", "tool_result.is_error", "image.detail", "tools.strict",
+        "parallel_tool_calls", "top_p", "top_k", "frequency_penalty", "presence_penalty",
     )  # fmt: skip
 
 
@@ -411,9 +420,9 @@ def test_documents_of_text_stand_beside_the_conversation() -> None:
         (Document(Source(data="AA", media_type="application/pdf")), "document"),
         (Document(Source(data="!", media_type="text/plain")), "document"),
         (Document(Source(url="https://e.com/x")), "document"),
-        (Document(Source(file_id="f")), "document"),
-        (Image(Source(file_id="f")), "image"),
-        (OpaquePart(Extra("elsewhere", {"type": "video"})), "video"),
+        (Document(Source(file_id="f")), "file_id"),
+        (Image(Source(file_id="f")), "file_id"),
+        (OpaquePart(Extra("elsewhere", {"type": "video"})), "messages.content"),
     ],
 )
 def test_parts_that_cannot_go(part: Part, what: str) -> None:
@@ -448,7 +457,7 @@ def test_a_model_that_cannot_is_not_asked() -> None:
     with pytest.raises(Unsupported, match="calls no tools"):
         kit.rendered(elsewhere(tools=(Tool("f"),)), blind)
     out = kit.rendered(elsewhere(reasoning=Reasoning(effort="low")), blind)
-    assert out.dropped == ("reasoning",) and b"thinking" not in out.body
+    assert out.dropped == ("reasoning.effort",) and b"thinking" not in out.body
     assert kit.rendered(elsewhere(reasoning=Reasoning(effort="none")), blind).dropped == ()
 
 
@@ -481,7 +490,43 @@ def test_history_of_other_kinds() -> None:
         {"role": "assistant", "content": "No."},
         {"role": "user", "content": [{"type": "text", "text": "odd"}, {"type": "text", "text": "y"}]},
     ]  # fmt: skip
-    assert out.dropped == ("video", "assistant.image", "thinking")
+    assert out.dropped == ("messages.content", "image", "thinking")
+
+
+KNOWN_ELSEWHERE = Extra("elsewhere", {"later": {"a": 1}, "index": 0, "nothing": None})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra": KNOWN_ELSEWHERE},
+        {"messages": (Message(Role.USER, (Text("x"),), extra=KNOWN_ELSEWHERE),)},
+        {"messages": (Message(Role.SYSTEM, (Text("x", extra=KNOWN_ELSEWHERE),)),)},
+        {"parts": (Text("x", extra=KNOWN_ELSEWHERE),)},
+        {"parts": (Refusal("x", extra=KNOWN_ELSEWHERE),)},
+        {"parts": (Image(Source(url="https://e.com/x"), extra=KNOWN_ELSEWHERE),)},
+        {"parts": (Document(Source(data=TEXT, media_type="text/plain"), extra=KNOWN_ELSEWHERE),)},
+        {"parts": (ToolResult("a", (), extra=KNOWN_ELSEWHERE),)},
+        {"parts": (ToolResult("a", (Text("x", extra=KNOWN_ELSEWHERE),)),)},
+        {"messages": (Message(Role.ASSISTANT, (ToolCall("a", "f", "", extra=KNOWN_ELSEWHERE),)),)},
+        {"tools": (Tool("f", extra=KNOWN_ELSEWHERE),)},
+        {"tools": (Tool("f"),), "tool_choice": ToolChoice(ToolMode.AUTO, extra=KNOWN_ELSEWHERE)},
+        {"tool_choice": ToolChoice(ToolMode.AUTO, extra=KNOWN_ELSEWHERE)},
+        {"output": Output(OutputKind.TEXT, extra=KNOWN_ELSEWHERE)},
+        {"reasoning": Reasoning(extra=KNOWN_ELSEWHERE)},
+    ],
+)
+def test_what_only_another_language_knows_is_named_wherever_it_stands(
+    fields: dict[str, Any],
+) -> None:
+    messages = fields.pop("messages", ())
+    assert kit.rendered(elsewhere(*messages, **fields)).dropped == ("later",)
+
+
+def test_a_part_that_is_lost_is_named_as_a_whole() -> None:
+    thought = Thinking("hm", origin="e", extra=KNOWN_ELSEWHERE)
+    chat = elsewhere(Message(Role.ASSISTANT, (thought,)), Message(Role.USER, (Text("x"),)))
+    assert kit.rendered(chat).dropped == ("thinking",)
 
 
 def test_a_stage_may_add_to_a_request_of_ours() -> None:

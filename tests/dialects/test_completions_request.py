@@ -183,7 +183,7 @@ def test_one_question_is_a_prompt() -> None:
     asked = Message(Role.USER, (Text("Hi", CacheMark()),), name="Ada")
     out = kit.rendered(elsewhere(system, asked), kit.target("m", Capabilities(max_output=99)))
     assert json.loads(out.body) == {"model": "m", "prompt": "Be\nbrief.\n\nHi", "max_tokens": 99}
-    assert out.dropped == ("cache", "name", "role:system")
+    assert out.dropped == ("cache", "messages.name", "system")
 
 
 def test_turns_become_words_and_that_is_named() -> None:
@@ -218,11 +218,19 @@ def test_turns_become_words_and_that_is_named() -> None:
         "stop": ["a", "\nUser:"],
         "logit_bias": {"5": 1.0},
     }
-    assert out.dropped == ("thinking", "role", "top_k", "reasoning", "metadata", "service_tier")
+    assert out.dropped == (
+        "metadata",
+        "service_tier",
+        "top_k",
+        "tools",
+        "thinking",
+        "messages.role",
+        "reasoning.effort",
+    )
     assert out.withhold_usage
     with pytest.raises(Unsupported) as caught:
         kit.rendered(chat, kit.target("m", on_lossy=OnLossy.REJECT))
-    assert caught.value.param == "role"
+    assert caught.value.param == "messages.role"
 
 
 @pytest.mark.parametrize(
@@ -232,10 +240,10 @@ def test_turns_become_words_and_that_is_named() -> None:
         (elsewhere(output=Output(OutputKind.JSON)), "response_format"),
         (elsewhere(sampling=Sampling(logprobs=True)), "logprobs"),
         (elsewhere(sampling=Sampling(stop=("a", "b", "c", "d", "e"))), "stop"),
-        (elsewhere(Message(Role.USER, (Image(Source(data="A")),))), "messages"),
-        (elsewhere(Message(Role.ASSISTANT, (ToolCall("c", "f", "{}"),))), "messages"),
-        (elsewhere(Message(Role.USER, (OpaquePart(Extra("elsewhere", {})),))), "messages"),
-        (elsewhere(extra=Extra("elsewhere", {"store": True})), "store"),
+        (elsewhere(Message(Role.USER, (Image(Source(data="A")),))), "image"),
+        (elsewhere(Message(Role.ASSISTANT, (ToolCall("c", "f", "{}"),))), "tools"),
+        (elsewhere(Message(Role.USER, (OpaquePart(Extra("elsewhere", {})),))), "messages.content"),
+        (elsewhere(store=True), "store"),
     ],
 )
 def test_what_a_prompt_cannot_say_is_refused(chat: Chat, param: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from google.genai import errors as sdk_errors
 
 from extproc.dialects.gemini_generate import DIALECT
+from extproc.dialects.openai_chat import DIALECT as OPENAI
 from extproc.model.call import CallId, Target
 from extproc.model.chat import ListModels
 from extproc.model.dialect import ModelCard, Rendered, ReplyContext, ReplyHead, RequestHead
@@ -227,6 +228,13 @@ def test_what_is_canonical_of_embeddings() -> None:
     assert json.loads(sent.body) == MANY
     renamed = DIALECT.render_request(ours, kit.target("other"))
     assert json.loads(renamed.body)["requests"][1]["model"] == "models/other"
+
+
+def test_a_content_of_several_texts_is_one_input_everywhere() -> None:
+    """Google makes one vector of it, so no other provider is asked for two."""
+    asked = embed({"requests": [{"model": "m", "content": content("a", "b")}, ONE]})
+    sent = OPENAI.render_request(asked, Target("acme", "e", "openai_chat"))
+    assert json.loads(sent.body)["input"] == ["ab", "ab"]
 
 
 def test_more_than_text_is_only_carried() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,7 @@ from extproc.model.chat import (
 )
 from extproc.model.embed import Count
 from extproc.model.errors import InvalidRequest, NotFound, Unsupported
+from extproc.model.fields import Field
 
 from . import kit_gemini as kit
 
@@ -328,8 +330,10 @@ def test_paths_of_both_services() -> None:
 def test_a_stream_is_asked_for_as_the_client_wants_it() -> None:
     events, array = kit.parse(HI, kit.STREAM), kit.parse(HI, kit.ARRAY)
     assert (events.stream, array.stream) == (True, True)
-    assert DIALECT.render_request(events, kit.target()).path == kit.STREAM
-    assert DIALECT.render_request(array, kit.target()).path == kit.ARRAY
+    passing, written = (DIALECT.render_request(chat, kit.target()) for chat in (events, array))
+    assert (passing.path, passing.reshaped) == (kit.STREAM, False)
+    assert (written.path, written.reshaped) == (kit.STREAM, True)
+    assert passing.body is events.raw and written.body is array.raw
 
 
 # --- from other languages
@@ -381,7 +385,7 @@ def test_results_are_objects(text: str, is_error: bool, response: Json) -> None:
 def test_a_system_text_alone_is_said_by_the_user() -> None:
     body, dropped = sent(elsewhere(Message(Role.SYSTEM, (Text("Hi"),))))
     assert body == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
-    assert dropped == ("role:system",)
+    assert dropped == ("system",)
 
 
 def test_calls_of_others_get_the_dummy_where_signatures_are_needed() -> None:
@@ -488,12 +492,76 @@ def test_settings() -> None:
         "responseJsonSchema": {"type": "object"},
     }
     assert body["serviceTier"] == "flex"
-    assert dropped == ("user", "parallel_tool_calls", "metadata")
+    assert dropped == ("parallel_tool_calls", "metadata", "user")
     labelled, dropped = sent(elsewhere(user("x"), metadata={"team": "sea"}), kit.vertex())
     assert (labelled["labels"], dropped) == ({"team": "sea"}, ())
 
 
+def odd(name: str) -> Extra:
+    return Extra("openai_chat", {name: 1})
+
+
+def test_nothing_of_others_is_lost_in_silence() -> None:
+    chat = elsewhere(
+        Message(Role.USER, (Text("x", extra=odd("a")), Image(PNG, "low", extra=odd("b")))),
+        Message(Role.ASSISTANT, (ToolCall("1", "f", "{}", extra=odd("c")),), extra=odd("d")),
+        Message(Role.TOOL, (ToolResult("1", (Text("y", extra=odd("e")),), extra=odd("f")),)),
+        tools=(Tool("f", extra=odd("g")),),
+        tool_choice=ToolChoice(ToolMode.AUTO, extra=odd("h")),
+        output=Output(OutputKind.JSON, description="It.", extra=odd("i")),
+        reasoning=Reasoning("low", extra=odd("j")),
+        extra=odd("k"),
+        store=False,
+        cache_key="c",
+        verbosity="low",
+        safety_identifier="s",
+    )
+    _, dropped = sent(chat, kit.target(GEN_3))
+    assert {name for name in dropped if len(name) == 1} == set("abcdefghijk")
+    assert {name for name in dropped if len(name) > 1} == {
+        "image.detail", "response_format.description", "store", "prompt_cache_key", "verbosity",
+        "safety_identifier",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        (Field.TEMPERATURE, 0.5, lambda chat: chat.sampling.temperature),
+        (Field.TOP_P, 0.5, lambda chat: chat.sampling.top_p),
+        (Field.TOP_K, 5, lambda chat: chat.sampling.top_k),
+        (Field.MAX_TOKENS, 5, lambda chat: chat.sampling.max_tokens),
+        (Field.STOP, ["a"], lambda chat: [*chat.sampling.stop]),
+        (Field.SEED, 5, lambda chat: chat.sampling.seed),
+        (Field.FREQUENCY_PENALTY, 0.5, lambda chat: chat.sampling.frequency_penalty),
+        (Field.PRESENCE_PENALTY, 0.5, lambda chat: chat.sampling.presence_penalty),
+        (Field.N, 2, lambda chat: chat.sampling.n),
+        (Field.LOGPROBS, True, lambda chat: chat.sampling.logprobs),
+        (Field.TOP_LOGPROBS, 2, lambda chat: chat.sampling.top_logprobs),
+        (Field.METADATA, {"a": "b"}, lambda chat: chat.metadata),
+        (Field.SERVICE_TIER, "flex", lambda chat: chat.service_tier),
+        (Field.EFFORT, "low", lambda chat: chat.reasoning.effort),
+        (Field.BUDGET, 5, lambda chat: chat.reasoning.budget),
+        (Field.SUMMARY, True, lambda chat: chat.reasoning.summary == "auto"),
+        (Field.OUTPUT, "application/json", lambda chat: "application/" + chat.output.kind),
+        (Field.TOOL_CHOICE, {"mode": "AUTO"}, lambda c: {"mode": c.tool_choice.mode.upper()}),
+    ],
+)
+def test_fields_are_called_as_the_client_writes_them(
+    field: Field, value: Any, found: Callable[[Chat], Any]
+) -> None:
+    body: dict[str, Any] = {**HI}
+    place = body
+    *above, last = DIALECT.field_names[field].split(".")
+    for name in above:
+        place = place.setdefault(name, {})
+    place[last] = value
+    assert found(kit.parse(body)) == value
+
+
 def test_what_changes_the_meaning_is_refused() -> None:
+    with pytest.raises(Unsupported):
+        sent(elsewhere(user("x"), store=True))
     for sampling in (Sampling(logit_bias={"1": 2}), Sampling(stop=tuple("abcdef"))):
         with pytest.raises(Unsupported):
             sent(elsewhere(user("x"), sampling=sampling))
@@ -524,7 +592,7 @@ def test_what_changes_the_meaning_is_refused() -> None:
             "gemini-2.5-pro",
             Reasoning("none"),
             {"thinkingBudget": 128, "includeThoughts": False},
-            ("reasoning_effort",),
+            ("reasoning.effort",),
         ),
         (
             "gemini-2.5-pro",
@@ -541,7 +609,20 @@ def test_what_changes_the_meaning_is_refused() -> None:
             {"thinkingLevel": "LOW", "includeThoughts": True},
             (),
         ),
-        ("gemini-2.0-flash", Reasoning("low"), None, ("reasoning",)),
+        (
+            "gemini-2.5-flash",
+            Reasoning(budget=99999),
+            {"thinkingBudget": 24576, "includeThoughts": True},
+            ("reasoning.budget",),
+        ),
+        (
+            GEN_3,
+            Reasoning("low", 900),
+            {"thinkingLevel": "LOW", "includeThoughts": True},
+            ("reasoning.budget",),
+        ),
+        ("gemini-2.0-flash", Reasoning("low"), None, ("reasoning.effort",)),
+        ("gemini-2.0-flash", Reasoning("none"), None, ()),
         ("gemini-2.5-flash", Reasoning(summary="auto"), {"includeThoughts": True}, ()),
     ],
 )
@@ -554,7 +635,7 @@ def test_reasoning(name: str, reasoning: Reasoning, config: Any, lost: tuple[str
 def test_a_model_that_cannot_reason() -> None:
     to = kit.target(capabilities=Capabilities(reasoning=False))
     _, dropped = sent(elsewhere(user("x"), reasoning=Reasoning("low")), to)
-    assert dropped == ("reasoning",)
+    assert dropped == ("reasoning.effort",)
 
 
 def test_tools_and_choice() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import ollama
 import pytest
 
 from extproc.dialects.ollama_chat import DIALECT
-from extproc.model.call import CallId
+from extproc.model.call import CallId, Capabilities
 from extproc.model.chat import ListModels
 from extproc.model.dialect import ModelCard, ReplyContext, ReplyHead, RequestHead
 from extproc.model.embed import Count, Embed
@@ -134,14 +135,18 @@ def test_vectors_that_are_none(body: bytes) -> None:
 
 # --- models ---------------------------------------------------------------------------------
 
-CARDS = [ModelCard("llama3.2", "acme", 1700000000), ModelCard("qwen3:8b", "zen")]
+CAN = Capabilities(tools=True, vision=False, reasoning=True, context=8192)
+CARDS = [ModelCard("llama3.2", "acme", 1700000000), ModelCard("qwen3:8b", "zen", capabilities=CAN)]
+EMBEDS = ModelCard("nomic-embed-text", "zen", capabilities=Capabilities(embedding=True))
 
 
-def listed(path: str, body: bytes = b"", method: str = "GET") -> tuple[int, Any]:
-    operation = path.rpartition("/")[2]
+def listed(
+    path: str, body: bytes = b"", method: str = "GET", more: Sequence[ModelCard] = ()
+) -> tuple[int, Any]:
+    operation = next(e.operation for e in DIALECT.endpoints if e.path == path)
     request = DIALECT.parse_request(RequestHead(method, path, "", {}, operation), body)
     assert isinstance(request, ListModels)
-    reply = DIALECT.render_models(CARDS, request, "gw-1")
+    reply = DIALECT.render_models([*CARDS, *more], request, "gw-1")
     return reply.status, json.loads(reply.body)
 
 
@@ -161,6 +166,23 @@ def test_one_model(name: str, field: str) -> None:
     shown = ollama.ShowResponse(**body)
     assert shown.modelinfo == {}
     assert shown.capabilities == ["completion"]
+
+
+@pytest.mark.parametrize(
+    ("name", "can", "info"),
+    [
+        (
+            "qwen3:8b",
+            ["completion", "tools", "thinking"],
+            {"general.architecture": "zen", "zen.context_length": 8192},
+        ),
+        ("nomic-embed-text", ["embedding"], {}),
+    ],
+)
+def test_what_a_model_can_do_is_told(name: str, can: list[str], info: dict[str, Any]) -> None:
+    _, body = listed("/api/show", json.dumps({"model": name}).encode(), "POST", [EMBEDS])
+    shown = ollama.ShowResponse(**body)
+    assert (shown.capabilities, shown.modelinfo) == (can, info)
 
 
 def test_no_such_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,7 @@ from extproc.model.chat import (
     ToolResult,
 )
 from extproc.model.errors import InvalidRequest, Unsupported
+from extproc.model.fields import Field
 
 from . import kit_ollama as kit
 
@@ -313,8 +315,8 @@ def test_a_foreign_request_in_full() -> None:
         "truncate": False,
     }  # fmt: skip
     assert rendered.dropped == (
-        "verbosity", "thinking", "is_error", "strict", "user", "metadata", "service_tier",
-        "parallel_tool_calls",
+        "verbosity", "thinking", "tool_result.is_error", "tools.strict", "parallel_tool_calls",
+        "user", "metadata", "service_tier",
     )  # fmt: skip
     ollama.ChatResponse(message=ollama.Message(**json.loads(rendered.body)["messages"][3]))
 
@@ -334,12 +336,12 @@ def test_too_long_a_prompt_is_refused_and_not_cut_short() -> None:
         ({"tools": (Tool("f"),), "tool_choice": ToolChoice(ToolMode.NAMED, ("f",))}, "tool_choice"),
         ({"tools": (Tool("", extra=Extra("elsewhere", {"type": "web"})),)}, "tools"),
         ({"parts": (Image(Source(url="https://x/y.png")),)}, "image"),
-        ({"parts": (Image(Source(file_id="f")),)}, "image"),
+        ({"parts": (Image(Source(file_id="f")),)}, "file_id"),
         ({"parts": (Audio(Source(data="AA")),)}, "audio"),
-        ({"parts": (Document(Source(data="AA")),)}, "file"),
-        ({"parts": (OpaquePart(Extra("elsewhere", {"a": 1})),)}, "content"),
+        ({"parts": (Document(Source(data="AA")),)}, "document"),
+        ({"parts": (OpaquePart(Extra("elsewhere", {"a": 1})),)}, "messages.content"),
         ({"extra": Extra("elsewhere", {"previous_response_id": "r"})}, "previous_response_id"),
-        ({"extra": Extra("elsewhere", {"store": True})}, "store"),
+        ({"store": True}, "store"),
     ],
 )
 def test_what_would_change_the_meaning_is_refused(fields: dict[str, Any], param: str) -> None:
@@ -360,16 +362,75 @@ def test_what_is_harmless_is_dropped_and_named() -> None:
     old = Message(Role.ASSISTANT, (OpaquePart(Extra("elsewhere", {})), Refusal("No.")))
     rendered = kit.rendered(elsewhere(old, said, reasoning=Reasoning(budget=5000, summary="auto")))
     assert rendered.dropped == (
-        "content",
-        "name",
+        "messages.content",
+        "messages.name",
         "cache",
-        "detail",
+        "image.detail",
         "reasoning.summary",
         "reasoning.budget",
     )
     body = json.loads(rendered.body)
     assert body["messages"][0] == {"role": "assistant", "content": "No."}
     assert body["think"] == "medium"
+
+
+def odd(name: str) -> Extra:
+    return Extra("openai_chat", {name: 1})
+
+
+def test_nothing_of_others_is_lost_in_silence() -> None:
+    picture = Image(Source(data="AAAA"), extra=odd("b"))
+    rendered = kit.rendered(
+        elsewhere(
+            Message(Role.USER, (Text("x", extra=odd("a")), picture)),
+            Message(Role.ASSISTANT, (ToolCall("1", "f", "{}", extra=odd("c")),), extra=odd("d")),
+            Message(Role.TOOL, (ToolResult("1", (Text("y", extra=odd("e")),), extra=odd("f")),)),
+            tools=(Tool("f", extra=odd("g")),),
+            tool_choice=ToolChoice(ToolMode.AUTO, extra=odd("h")),
+            output=Output(OutputKind.JSON, description="It.", extra=odd("i")),
+            reasoning=Reasoning("low", 900, extra=odd("j")),
+            extra=odd("k"),
+            store=False,
+            cache_key="c",
+            verbosity="low",
+            safety_identifier="s",
+        )
+    )
+    assert {name for name in rendered.dropped if len(name) == 1} == set("abcdefghijk")
+    assert {name for name in rendered.dropped if len(name) > 1} == {
+        "response_format.description", "reasoning.budget", "store", "prompt_cache_key", "verbosity",
+        "safety_identifier",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        (Field.TEMPERATURE, 0.5, lambda chat: chat.sampling.temperature),
+        (Field.TOP_P, 0.5, lambda chat: chat.sampling.top_p),
+        (Field.TOP_K, 5, lambda chat: chat.sampling.top_k),
+        (Field.MAX_TOKENS, 5, lambda chat: chat.sampling.max_tokens),
+        (Field.STOP, ["a"], lambda chat: [*chat.sampling.stop]),
+        (Field.SEED, 5, lambda chat: chat.sampling.seed),
+        (Field.FREQUENCY_PENALTY, 0.5, lambda chat: chat.sampling.frequency_penalty),
+        (Field.PRESENCE_PENALTY, 0.5, lambda chat: chat.sampling.presence_penalty),
+        (Field.LOGPROBS, True, lambda chat: chat.sampling.logprobs),
+        (Field.TOP_LOGPROBS, 2, lambda chat: chat.sampling.top_logprobs),
+        (Field.EFFORT, "low", lambda chat: chat.reasoning.effort),
+        (Field.BUDGET, True, lambda chat: chat.reasoning.budget == -1),
+        (Field.OUTPUT, "json", lambda chat: chat.output.kind),
+    ],
+)
+def test_fields_are_called_as_the_client_writes_them(
+    field: Field, value: Any, found: Callable[[Chat], Any]
+) -> None:
+    body: dict[str, Any] = {"model": "m", "messages": [HI]}
+    place = body
+    *above, last = DIALECT.field_names.get(field, field.value).split(".")
+    for name in above:
+        place = place.setdefault(name, {})
+    place[last] = value
+    assert found(kit.parse(body)) == value
 
 
 @pytest.mark.parametrize(("asked", "think"), [
@@ -385,7 +446,7 @@ def test_a_model_that_cannot_think_is_not_asked_to() -> None:
     chat, cannot = elsewhere(reasoning=Reasoning("high")), Capabilities(reasoning=False)
     rendered = kit.rendered(chat, kit.target("m", cannot))
     assert "think" not in json.loads(rendered.body)
-    assert rendered.dropped == ("reasoning",)
+    assert rendered.dropped == ("reasoning.effort",)
     with pytest.raises(Unsupported):
         kit.rendered(chat, kit.target("m", cannot, OnLossy.REJECT))
     off = kit.rendered(elsewhere(reasoning=Reasoning("none")), kit.target("m", cannot))
@@ -412,7 +473,7 @@ def test_a_picture_in_a_result_follows_in_a_message_of_its_own() -> None:
         {"role": "tool", "content": "See:", "tool_name": "draw", "tool_call_id": "c"},
         {"role": "user", "content": "Well?", "images": ["AAAA"]},
     ]
-    assert rendered.dropped == ("tool_result.image",)
+    assert rendered.dropped == ("tool_result.media",)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_results_follow_their_calls_and_pictures_move_behind_them() -> None:
     assert messages[4]["role"] == "user"
     assert [part["type"] for part in messages[4]["content"]] == ["text", "image_url", "text"]
     assert messages[4]["content"][0]["text"] == "From the result of tool call 1:"
-    assert set(out.dropped) == {"tool_result.media", "is_error"}
+    assert set(out.dropped) == {"tool_result.media", "tool_result.is_error"}
 
 
 def test_calls_in_messages_of_their_own_become_one_turn() -> None:
@@ -235,15 +235,15 @@ def test_media_that_can_go() -> None:
 @pytest.mark.parametrize(
     ("part", "param"),
     [
-        (Image(Source(file_id="f1")), "image"),
+        (Image(Source(file_id="f1")), "file_id"),
         (Audio(Source(url="https://example.test/a.wav")), "audio"),
         (Audio(Source(data="AAAA"), "flac"), "audio"),
-        (Document(Source(file_id="f1")), "document"),
+        (Document(Source(file_id="f1")), "file_id"),
         (Document(Source(url="https://example.test/a.pdf")), "document"),
         (Document(Source(data="AAAA", media_type="application/msword")), "document"),
         (Document(Source(data="!", media_type="text/plain")), "document"),
-        (OpaquePart(Extra(FOREIGN, {"type": "search_result"})), "search_result"),
-        (ToolCall("1", "f", "{}"), "toolcall"),
+        (OpaquePart(Extra(FOREIGN, {"type": "search_result"})), "messages.content"),
+        (ToolCall("1", "f", "{}"), "tools"),
     ],
 )
 def test_parts_that_cannot_go_are_refused_by_name(part: Part, param: str) -> None:
@@ -254,14 +254,14 @@ def test_what_only_another_knows_is_dropped_from_history() -> None:
     block = OpaquePart(Extra(FOREIGN, {"type": "web_search_tool_result"}))
     cited = Text("a", extra=Extra(FOREIGN, {"citations": [{"url": "u"}]}))
     out = render(chat(ASK, assistant(block, cited, Refusal("no")), user(Text("go on"))))
-    assert out.dropped == ("citations", "web_search_tool_result")
+    assert out.dropped == ("citations", "messages.content")
     assert "web_search" not in out.body.decode()
 
 
 def test_a_picture_that_the_model_drew_is_lossy() -> None:
     request = chat(ASK, assistant(Text("look"), PNG), user(Text("nicer")))
-    assert render(request).dropped == ("assistant.image",)
-    assert refused(request, on_lossy=OnLossy.REJECT) == "assistant.image"
+    assert render(request).dropped == ("image",)
+    assert refused(request, on_lossy=OnLossy.REJECT) == "image"
 
 
 def test_capabilities_say_what_a_model_cannot() -> None:
@@ -438,8 +438,8 @@ def test_a_schema_in_words_where_the_model_takes_none() -> None:
     body = json.loads(out.body)
     assert body["response_format"] == {"type": "json_object"}
     assert '{"type":"object"}' in body["messages"][0]["content"]
-    assert out.dropped == ("output.schema",)
-    assert refused(request, capabilities=off, on_lossy=OnLossy.REJECT) == "output.schema"
+    assert out.dropped == ("response_format",)
+    assert refused(request, capabilities=off, on_lossy=OnLossy.REJECT) == "response_format"
 
 
 def test_json_mode_speaks_of_json() -> None:

@@ -406,7 +406,7 @@ def test_foreign_thinking_and_results() -> None:
     assert messages[0]["content"] is None
     assert [call["id"] for call in messages[0]["tool_calls"]] == ["c1", "c2"]
     assert messages[2] == {"role": "tool", "tool_call_id": "c2", "content": ""}
-    assert out.dropped == ("thinking", "is_error")
+    assert out.dropped == ("thinking", "tool_result.is_error")
 
 
 def test_trap_17_surrogates_become_replacements_when_written_anew() -> None:

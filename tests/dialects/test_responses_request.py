@@ -181,6 +181,11 @@ REQUESTS: list[dict[str, Any]] = [
     {"input": "x", "text": {"verbosity": "high"}},
     {"input": "x", "text": {"format": None}},
     {"input": "x", "text": {}},
+    {"input": "x", "text": {"verbosity": None}},
+    {"input": "x", "text": {"verbosity": "low", "format": {"type": "grammar"}}},
+    {"input": "x", "store": True, "prompt_cache_retention": "24h"},
+    {"input": "x", "store": False, "prompt_cache_retention": None},
+    {"input": "x", "store": None, "safety_identifier": None, "prompt_cache_key": None},
     {"input": "x", "reasoning": {"effort": "high", "summary": "auto", "context": "all_turns"}},
     {"input": "x", "reasoning": {}},
     {"input": "x", "reasoning": {"effort": None}},
@@ -481,11 +486,12 @@ def test_settings_of_others() -> None:
         "parallel_tool_calls": False,
         "user": "u",
         "metadata": {"a": "b"},
+        "service_tier": "default",
         "store": False,
     }
     assert set(made.dropped) == {
-        "seed", "top_k", "frequency_penalty", "presence_penalty", "service_tier", "container",
-        "reasoning",
+        "seed", "top_k", "frequency_penalty", "presence_penalty", "container",
+        "reasoning.effort",
     }  # fmt: skip
 
 
@@ -555,7 +561,7 @@ def test_parts_that_cannot_be_sent_are_refused(part: Any) -> None:
 def test_in_the_past_such_parts_are_named() -> None:
     part = OpaquePart(Extra("anthropic_messages", {"type": "web_search_tool_result"}))
     asked = chat(USER, Message(Role.ASSISTANT, (Text("a"), part)), USER)
-    assert rendered(asked).dropped == ("web_search_tool_result",)
+    assert rendered(asked).dropped == ("messages.content",)
 
 
 def test_few_tokens_become_the_least() -> None:
@@ -574,7 +580,7 @@ def test_errors_marks_and_names_of_others_are_named() -> None:
         tools=(Tool("f", cache=CacheMark()),),
     )
     made = rendered(asked)
-    assert set(made.dropped) == {"cache", "name", "is_error"}
+    assert set(made.dropped) == {"cache", "messages.name", "tool_result.is_error"}
     items = json.loads(made.body)["input"]
     assert items[1]["arguments"] == "{}"
     assert items[2]["output"] == "ERROR: boom"
@@ -643,7 +649,6 @@ def test_a_broken_seal_is_nobodys(junk: str) -> None:
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
-        ({"store": True}, "store"),
         ({"background": True}, "background"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference"),
         ({"input": [{"type": "compaction", "encrypted_content": "g"}]}, "compaction"),
@@ -659,8 +664,10 @@ def test_what_is_stored_cannot_leave(members: dict[str, Any], name: str) -> None
 @pytest.mark.parametrize("members", [{}, {"store": False}, {"store": None}, {"background": False}])
 def test_not_to_store_is_no_loss(members: dict[str, Any]) -> None:
     losses = Losses(Target("other", "m", "elsewhere"))
-    losses.foreign(kit.parse({**kit.ASK, **members}).extra, "elsewhere")
+    asked = kit.parse({**kit.ASK, **members})
+    losses.foreign(asked.extra, "elsewhere")
     assert losses.names == ()
+    assert asked.store is members.get("store")
 
 
 # --- other endpoints and variants

@@ -18,11 +18,11 @@ from typing import Protocol
 import grpc
 import grpc.aio
 
-from extproc import discover
+from extproc import app, discover
 from extproc.child import SystemClock
 from extproc.config.layout import Layout
 from extproc.config.names import CALL_METADATA, PEER_METADATA
-from extproc.config.schema import Limits, Server
+from extproc.config.schema import Limits, Server, Transport
 from extproc.envoygen.binary import envoy_binary
 from extproc.envoygen.render import render
 from extproc.envoygen.write import write
@@ -35,10 +35,10 @@ from extproc.supervisor.envoy import EnvoyAdmin, command
 from extproc.supervisor.local_replies import local_replies
 from extproc.telemetry.log import Log
 from extproc.wire import processor
-from extproc.wire.grpc_server import GrpcServer
 from extproc.wire.processor import Conversation, message_limit
 from extproc.wire.translate import Unexpected
 from tests import kit
+from tests.e2e.harness import TRANSPORT
 from tests.e2e.processes import eventually
 from tests.e2e.threads import in_a_thread
 from tests.ports import free_port
@@ -53,6 +53,8 @@ class Worker(Protocol):
 
 
 MakeWorker = Callable[[Machine, Path], Worker]
+OURS = app.transport(Transport(TRANSPORT))
+LIMIT = message_limit(1 << 20)
 
 
 class EndsOk:
@@ -119,8 +121,8 @@ def ends_ok(last: int) -> MakeWorker:
 
 def fails(last: int) -> MakeWorker:
     """Our own transport, around a conversation that fails at message `last`."""
-    return lambda machine, socket: GrpcServer(
-        socket, message_limit(1 << 20), lambda call_id, peer: Fails(machine, call_id, peer, last)
+    return lambda machine, socket: OURS(
+        socket, LIMIT, lambda call_id, peer: Fails(machine, call_id, peer, last)
     )
 
 
@@ -134,8 +136,8 @@ def hangs(last: int) -> MakeWorker:
             except Unexpected:
                 return await asyncio.get_running_loop().create_future()
 
-    return lambda machine, socket: GrpcServer(
-        socket, message_limit(1 << 20), lambda call_id, peer: Hangs(machine, call_id, peer, last)
+    return lambda machine, socket: OURS(
+        socket, LIMIT, lambda call_id, peer: Hangs(machine, call_id, peer, last)
     )
 
 

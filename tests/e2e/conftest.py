@@ -1,8 +1,8 @@
 """Gateways that tests share, and a factory for those who need their own.
 
-`gateway` has keys, `keyless` has none, `tight` has small limits; each lives as
-long as the session of its test process. `make_gateway` gives one that ends with
-its test.
+`gateway` has keys, `keyless` has none, `tight` has small limits, `everyone` has
+providers of every kind and no keys; each lives as long as the session of its test
+process. `make_gateway` gives one that ends with its test.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from extproc.mock import MockProvider
+from tests.e2e.everyone import blocks
 from tests.e2e.harness import ALICE_KEY, KEYS, Gateway
 
 TIGHT = {
@@ -71,6 +72,14 @@ def shared_tight(
     yield from _running(Gateway(folder, shared_mock, workers=1, limits=TIGHT))
 
 
+@pytest.fixture(scope="session")
+def shared_everyone(
+    shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("everyone")
+    yield from _running(Gateway(folder, shared_mock, **blocks(shared_mock)))
+
+
 @pytest.fixture
 def gateway(shared_gateway: Gateway, mock: MockProvider) -> Gateway:
     """With keys: its clients are `alice`."""
@@ -86,6 +95,12 @@ def keyless(shared_keyless: Gateway, mock: MockProvider) -> Gateway:
 def tight(shared_tight: Gateway, mock: MockProvider) -> Gateway:
     """Without keys, with the limits of `TIGHT`."""
     return shared_tight
+
+
+@pytest.fixture
+def everyone(shared_everyone: Gateway, mock: MockProvider) -> Gateway:
+    """Without keys, with the providers of `everyone.blocks`."""
+    return shared_everyone
 
 
 @pytest.fixture

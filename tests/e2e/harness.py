@@ -27,6 +27,8 @@ from tests.e2e.processes import children, command_line, descendants, eventually,
 from tests.ports import free_port
 
 SLUICE = Path(sys.executable).with_name("sluice")
+TRANSPORT = os.environ.get("SLUICE_TRANSPORT", "native")
+"""how the workers of every gateway serve Envoy: `native` or `grpc`; `make e2e` plays all tests on both"""
 START_TIMEOUT = 40.0
 STOP_TIMEOUT = 20.0
 
@@ -150,6 +152,7 @@ class Gateway:
         return {
             "server": {"host": "127.0.0.1", "port": self.port},
             "workers": 2,
+            "transport": TRANSPORT,
             "data": str(self.data),
             "providers": providers(self.mock),
             "models": {"fast": [{"provider": "acme", "model": "gpt-4o-mini"}]},

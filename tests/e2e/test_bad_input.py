@@ -227,6 +227,7 @@ def test_a_large_body_passes_whole(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("path", [CHAT, "/query"])
 def test_body_above_the_limit(tight: Gateway, path: str) -> None:
+    """S3-45"""
     body = b'{"prompt":"' + b"x" * 65536 + b'"}'
     error = enveloped(post(tight, body, path), 413, path=path)
     assert "limit" in error["message"]
@@ -262,6 +263,7 @@ def test_headers_too_many(tight: Gateway) -> None:
 
 
 def test_an_upload_that_never_ends(tight: Gateway) -> None:
+    """S3-45"""
     with raw.connected(tight.port) as line:
         line.sendall(raw.request("POST", CHAT, b"", {"content-length": "100"}))
         line.sendall(b"{")

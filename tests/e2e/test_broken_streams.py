@@ -14,6 +14,7 @@ from tests.e2e.processes import eventually
 
 @pytest.mark.parametrize("faults", ["end=5", "end=1", "end=5 split=7", "end=5 crlf", "cut=fin@0"])
 def test_a_clean_end_without_the_terminal(gateway: Gateway, faults: str) -> None:
+    """S3-32"""
     if faults.startswith("cut"):
         faults = "end=0"
     answer = chat(gateway, f"{faults} words=20", stream=True)
@@ -65,6 +66,7 @@ def test_cut_at_once(gateway: Gateway, faults: str) -> None:
 
 @pytest.mark.parametrize("faults", ["cut=rst@5", "cut=fin@5", "cut=chunk@5"])
 def test_the_sdk_raises_for_a_cut(gateway: Gateway, faults: str) -> None:
+    """S3-32"""
     stream = gateway.openai().chat.completions.create(
         model="gpt-4o",
         messages=[{"role": "user", "content": f"[[mock {faults} words=20 pace=20]] hi"}],
@@ -92,7 +94,7 @@ def test_silence_in_a_stream(tight: Gateway, path: str) -> None:
 
 
 def test_letters_that_are_cut_in_two(gateway: Gateway) -> None:
-    """The provider's pieces end inside of characters; the other language is made of whole ones."""
+    """S4-64, trap 4: the provider's pieces end inside of characters; the other language is made of whole ones."""
     prompt = "gr\u00fc\u00df \u4f60\u597d \U0001f30d"
     body = json.dumps({"prompt": f"[[mock split=1]] {prompt}"}, ensure_ascii=False).encode()
     answer = raw.exchange(gateway.port, raw.request("POST", "/stream", body, gateway.auth))

@@ -49,6 +49,7 @@ def nothing_in_flight(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_gone_before_the_reply(gateway: Gateway, stream: bool) -> None:
+    """S3-33"""
     before = logged(gateway)
     with raw.connected(gateway.port) as line:
         line.sendall(send(gateway, "/v1/chat/completions", "delay=30", stream=stream))
@@ -60,6 +61,7 @@ def test_gone_before_the_reply(gateway: Gateway, stream: bool) -> None:
 
 @pytest.mark.parametrize("path", list(PROMPTS))
 def test_gone_during_a_stream(gateway: Gateway, path: str) -> None:
+    """S3-33, trap 65"""
     before = logged(gateway)
     with raw.connected(gateway.port) as line:
         line.sendall(send(gateway, path, "pace=20 words=2000", stream=True))
@@ -73,6 +75,7 @@ def test_gone_during_a_stream(gateway: Gateway, path: str) -> None:
 
 
 def test_gone_during_a_whole_reply(gateway: Gateway) -> None:
+    """S3-33"""
     before = logged(gateway)
     with raw.connected(gateway.port) as line:
         line.sendall(send(gateway, "/v1/chat/completions", "stall=30@0", stream=False))

@@ -25,6 +25,7 @@ def of_ours(error: openai.APIStatusError) -> None:
 
 
 def test_bad_request(gateway: Gateway) -> None:
+    """S3-44, S3-45"""
     with pytest.raises(openai.BadRequestError) as caught:
         gateway.openai().chat.completions.create(model="gpt-4o", messages="none")  # type: ignore[call-overload]
     assert (caught.value.type, caught.value.param) == ("invalid_request_error", "messages")
@@ -32,6 +33,7 @@ def test_bad_request(gateway: Gateway) -> None:
 
 
 def test_authentication(gateway: Gateway) -> None:
+    """S3-45"""
     with pytest.raises(openai.AuthenticationError) as caught:
         ask(gateway, api_key="wrong")
     assert caught.value.code == "invalid_api_key"
@@ -40,6 +42,7 @@ def test_authentication(gateway: Gateway) -> None:
 
 
 def test_permission(gateway: Gateway) -> None:
+    """S3-45"""
     with pytest.raises(openai.PermissionDeniedError) as caught:
         ask(gateway, api_key=BOB_KEY)
     assert (caught.value.code, caught.value.param) == ("model_not_allowed", "model")
@@ -47,6 +50,7 @@ def test_permission(gateway: Gateway) -> None:
 
 
 def test_unknown_model(gateway: Gateway) -> None:
+    """S3-45"""
     with pytest.raises(openai.NotFoundError) as caught:
         ask(gateway, model="gpt-99")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
@@ -88,6 +92,7 @@ def test_our_credential_failed_so_the_clients_did_not(gateway: Gateway) -> None:
 
 
 def test_provider_unreachable(gateway: Gateway) -> None:
+    """S3-45"""
     with pytest.raises(openai.InternalServerError) as caught:
         ask(gateway, model="absent-model")
     assert (caught.value.status_code, caught.value.code) == (502, "provider_unreachable")

@@ -28,6 +28,7 @@ def test_pictures_whole_and_streamed(gateway: Gateway) -> None:
 
 
 def test_sound_both_ways(gateway: Gateway) -> None:
+    """S4-65"""
     audio = gateway.openai().audio
     assert audio.speech.create(model=MODEL, voice="alloy", input="hi").content.startswith(b"ID3")
     heard: Any = audio.transcriptions.create(model=MODEL, file=("a.mp3", b"x" * 100_000))
@@ -36,6 +37,7 @@ def test_sound_both_ways(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("size", [27, 40_000_000])
 def test_files_of_any_size(gateway: Gateway, size: int) -> None:
+    """S0-12"""
     files = gateway.openai().files
     assert files.create(file=("d.jsonl", b"x" * size), purpose="batch").bytes == size
     assert files.content("file-1").content == b'{"custom_id":"one"}\n'

@@ -77,6 +77,7 @@ def test_an_alias_is_resolved_and_nothing_else_is_changed(gateway: Gateway) -> N
 
 
 def test_a_request_that_needs_no_change_arrives_byte_for_byte(gateway: Gateway) -> None:
+    """S0-17, S0-19"""
     body = (
         b'{"model":"gpt-4o", "messages":[{"role":"user","content":"x","new_part":[1.50,1e2]}],\n'
         b'\t"seed":123456789012345678901234567890, "unheard_of":{"a":[null,{"b":"\\u0000"}]},'
@@ -155,6 +156,7 @@ def test_usage_refused_and_other_options_are_kept(gateway: Gateway) -> None:
 
 
 def test_the_first_event_comes_before_the_provider_sent_the_last(gateway: Gateway) -> None:
+    """S0-3, S4-37"""
     stream = gateway.openai().chat.completions.create(
         model="gpt-4o", messages=ask("[[mock stall=forever@3 words=20]] hi"), stream=True
     )
@@ -166,6 +168,7 @@ def test_the_first_event_comes_before_the_provider_sent_the_last(gateway: Gatewa
 
 
 def test_parallel_tools(gateway: Gateway) -> None:
+    """S4-38"""
     reply = gateway.openai().chat.completions.create(
         model="gpt-4o",
         messages=ask("Call weather and tides in parallel for Oslo"),

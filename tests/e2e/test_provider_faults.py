@@ -14,6 +14,7 @@ from tests.e2e.processes import eventually
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429, 500, 502, 503, 529])
 @pytest.mark.parametrize("stream", [False, True])
 def test_passed_on_faithfully(gateway: Gateway, status: int, stream: bool) -> None:
+    """S3-47"""
     faults = f"status={status} retry-after=7"
     answer = chat(gateway, faults, stream=stream)
     assert answer.status == status
@@ -72,6 +73,7 @@ def test_refused_connection(gateway: Gateway) -> None:
 @pytest.mark.parametrize("faults", ["delay=30", "slow-headers=100"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_no_headers_in_time(gateway: Gateway, faults: str, stream: bool) -> None:
+    """S3-45, S1-82"""
     answer = chat(gateway, faults, stream=stream, model="quick-model")
     refused(answer, 504, "network")
     ended(gateway, answer, "broken")

@@ -55,6 +55,7 @@ def stream(gateway: Gateway, fields: dict[str, Any]) -> list[Any]:
 
 
 def test_quick_start(keyless: Gateway) -> None:
+    """S1-96, S1-177"""
     answer = query(keyless, {"prompt": "Hello, world!"})
     assert set(answer) == FIELDS
     assert answer["response"].startswith("You said: Hello, world!")
@@ -73,6 +74,7 @@ def test_quick_start_without_a_content_type(keyless: Gateway) -> None:
 
 
 def test_basic_query(keyless: Gateway) -> None:
+    """S1-96, S1-177"""
     fields = {
         "prompt": "Explain quantum computing in simple terms",
         "temperature": 0.7,
@@ -115,6 +117,7 @@ def test_provider_auto(keyless: Gateway) -> None:
 
 
 def test_stream(keyless: Gateway) -> None:
+    """S1-98"""
     events = stream(keyless, {"prompt": "Write a short story about AI"})
     assert events[-1] == "[DONE]"
     assert all(set(event) == {"chunk", "finished"} for event in events[:-1])
@@ -142,9 +145,11 @@ def test_an_error(keyless: Gateway, path: str) -> None:
 
 
 def test_health_as_the_compose_file_checks_it(keyless: Gateway) -> None:
+    """S4-44"""
     assert "healthy" in curl(keyless, "/health", "-f")
 
 
 def test_metrics_as_the_readme_shows_them(keyless: Gateway) -> None:
+    """S1-101"""
     query(keyless, {"prompt": "hi"})
     assert json.loads(curl(keyless, "/metrics"))["total_requests"] > 0

@@ -12,12 +12,14 @@ from tests.e2e.harness import PROVIDER_KEY, Gateway
 @pytest.mark.parametrize("faults", ["gzip", "gzip framing=chunked"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_compressed_reply(gateway: Gateway, faults: str, stream: bool) -> None:
+    """trap 10"""
     answer = chat(gateway, faults, stream=stream)
     refused(answer, 502, "provider")
     assert "content-encoding" not in answer.headers
 
 
 def test_the_provider_is_asked_for_plain_bytes(gateway: Gateway) -> None:
+    """trap 10"""
     chat(gateway, "words=3")
     assert gateway.mock.requests[-1].headers["accept-encoding"] == "identity"
 
@@ -73,7 +75,7 @@ def test_a_length_that_is_a_lie(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_web_page(gateway: Gateway, stream: bool) -> None:
-    """What a captive portal or a wrong endpoint answers: 200, and HTML."""
+    """trap 14: what a captive portal or a wrong endpoint answers: 200, and HTML."""
     answer = chat(gateway, "content-type=text/html malformed=1 events=1", stream=stream)
     refused(answer, 502, "provider")
     assert answer.headers["x-sluice-provider"] == "acme"
@@ -92,7 +94,7 @@ def test_a_whole_reply_that_breaks_off(gateway: Gateway, kind: str, framing: str
 
 
 def test_json_where_a_stream_was_asked(gateway: Gateway) -> None:
-    """Whatever the label says, the client gets the stream that it asked for."""
+    """trap 15: whatever the label says, the client gets the stream that it asked for."""
     answer = chat(gateway, "content-type=application/json words=6", stream=True)
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -101,6 +103,7 @@ def test_json_where_a_stream_was_asked(gateway: Gateway) -> None:
 
 
 def test_a_stream_where_json_was_asked(gateway: Gateway) -> None:
+    """trap 15"""
     answer = chat(gateway, "content-type=text/event-stream words=6")
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
@@ -108,6 +111,7 @@ def test_a_stream_where_json_was_asked(gateway: Gateway) -> None:
 
 
 def test_headers_of_the_providers_own_stay_behind(gateway: Gateway) -> None:
+    """trap 62"""
     ours = ("x-sluice-call-id", "x-sluice-provider", "x-sluice-model")
     forged = " ".join(f"header={name}:forged" for name in ours)
     plain = (

@@ -72,6 +72,27 @@ def test_unknown_model_is_404_and_says_where_to_look() -> None:
         assert (error.value.code, error.value.param) == ("model_not_found", "model")
 
 
+@pytest.mark.parametrize(
+    ("client", "path"),
+    [
+        ("openai_chat", "/v1/models"),
+        ("openai_responses", "/v1/models"),
+        ("anthropic_messages", "/v1/models"),
+        ("cohere_chat", "/v1/models"),
+        ("gemini_generate", "/v1beta/models"),
+        ("ollama_chat", "/api/tags"),
+        ("bedrock_converse", "/foundation-models"),
+        ("simple_query", "/v1/models"),
+    ],
+)
+def test_a_client_is_sent_to_its_own_model_list(client: str, path: str) -> None:
+    limited = Caller("carol", models=frozenset({"fast"}))
+    for caller, model, error in ((LOCAL, "nope", NotFound), (limited, "gpt-4o", PermissionDenied)):
+        with pytest.raises(error, match=f" GET {path} lists those"):
+            plan(snapshot(TWO), caller, Chat(client, model, ()))
+    assert snapshot(TWO).paths.find(path), "the gateway answers there"
+
+
 def test_unknown_provider_lists_those_there_are() -> None:
     with pytest.raises(InvalidRequest, match="acme, zeta"):
         ask("", "nope")

@@ -191,6 +191,7 @@ def test_counting_embedding_and_lists(client: genai.Client) -> None:
 def test_vertex_predicts_vectors(mock: MockProvider) -> None:
     path = "/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict"
     body = json.dumps({"instances": [{"content": "two words", "task_type": "CLUSTERING"}]})
-    reply = send(mock, request(body.encode(), path=path))
+    key = "x-goog-api-key: k\r\n"
+    reply = send(mock, request(body.encode(), path=path, headers=key))
     (one,) = json.loads(reply.body)["predictions"]
     assert one["embeddings"]["statistics"]["token_count"] == 2

@@ -120,7 +120,7 @@ def test_the_model_can_say_no(client: openai.OpenAI, stream: bool) -> None:
 
 @pytest.mark.parametrize(
     ("model", "shown", "beside"),
-    [("qwen3", True, False), ("o4-mini", False, False), ("grok-4", True, True)],
+    [("qwen3", True, False), ("o4-mini", False, False), ("grok-3-mini", True, True)],
 )
 def test_thinking_when_it_is_asked_for(
     client: openai.OpenAI, model: str, shown: bool, beside: bool
@@ -172,8 +172,8 @@ def test_azure_paths_need_a_version(mock: MockProvider) -> None:
         )
         assert reply.model == "my-dep"
         assert len(client.embeddings.create(model="dep", input="x").data) == 1
-    bare = request(b'{"messages":[]}', path="/openai/deployments/d/chat/completions")
-    reply_ = send(mock, bare)
+    path, key = "/openai/deployments/d/chat/completions", "api-key: k\r\n"
+    reply_ = send(mock, request(b'{"messages":[]}', path=path, headers=key))
     assert (reply_.status, json.loads(reply_.body)["error"]["code"]) == (404, "404")
 
 

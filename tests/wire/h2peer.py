@@ -21,6 +21,7 @@ from extproc.wire.frames import (
 from extproc.wire.hpack import Decoder, encode
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+CHECK = "/grpc.health.v1.Health/Check"
 REQUEST = (
     (":method", "POST"),
     (":scheme", "http"),
@@ -41,6 +42,13 @@ def request(
     fields = {**dict(REQUEST), **dict(changes)}
     block = encode([(n, v) for n, v in fields.items() if n not in without])
     return headers(stream, block, end=end)
+
+
+def first(stream: int, *changes: tuple[str, str], end: bool = False) -> bytes:
+    """The first request after we agreed to no table begins by saying so."""
+    octets = request(stream, *changes, end=end)
+    length = int.from_bytes(octets[:3], "big") + 1
+    return length.to_bytes(3, "big") + octets[3:9] + b"\x20" + octets[9:]
 
 
 def headers(stream: int, block: bytes, *, end: bool = False, flags: int = END_HEADERS) -> bytes:

@@ -42,6 +42,8 @@ class Talk:
                     return b"timed out"
             case b"big":
                 return bytes(int(rest))
+            case b"much":
+                return bytes(3000)
             case b"bug":
                 raise ValueError("a bug")
             case b"late-bug":

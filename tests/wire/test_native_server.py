@@ -17,7 +17,7 @@ from extproc.wire import processor
 from extproc.wire.frames import Code, Kind, Limits
 from extproc.wire.native_server import CHECK, PROCESS, NativeServer
 from extproc.wire.processor import Conversation, MessageLimit
-from tests.wire.h2peer import Peer, data, ping, request, reset, settings, window
+from tests.wire.h2peer import Peer, data, first, ping, request, reset, settings, window
 from tests.wire.h2peer import grpc as message
 from tests.wire.talk import Talk, conversation
 
@@ -326,13 +326,6 @@ async def test_stop_gives_up_after_its_grace(served: Served) -> None:
 
 
 # --- a raw peer ---
-
-
-def first(stream: int, *changes: tuple[str, str], end: bool = False) -> bytes:
-    """The first request after we agreed to no table begins by saying so."""
-    octets = request(stream, *changes, end=end)
-    length = int.from_bytes(octets[:3], "big") + 1
-    return length.to_bytes(3, "big") + octets[3:9] + b"\x20" + octets[9:]
 
 
 async def test_messages_split_and_joined_anywhere(served: Served) -> None:

@@ -12,21 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import ClassVar
 from urllib.parse import unquote
 
-from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._limits import read_times, write_times
 from extproc.dialects._options import read_options
 from extproc.dialects.anthropic_messages.decoder import messages_decoder
 from extproc.dialects.anthropic_messages.encoder import StreamEncoder
 from extproc.dialects.anthropic_messages.errors import envelope, provider_error, render_error
+from extproc.dialects.anthropic_messages.models import render_models
 from extproc.dialects.anthropic_messages.render import headers, render_chat, render_count
 from extproc.dialects.anthropic_messages.request import parse_chat
 from extproc.dialects.anthropic_messages.whole import CountEncoder, WholeEncoder
-from extproc.dialects.anthropic_messages.words import NAME, read_usage
+from extproc.dialects.anthropic_messages.words import FIELD_NAMES, NAME, read_usage
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
 from extproc.model.dialect import (
@@ -43,7 +42,7 @@ from extproc.model.dialect import (
     WireReply,
 )
 from extproc.model.embed import Count, Opaque, Request
-from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
+from extproc.model.errors import GatewayError, InvalidRequest, Unsupported
 from extproc.model.reply import Usage
 
 _MODELS_PREFIX = "/v1/models/"
@@ -77,6 +76,7 @@ class AnthropicMessages:
         Endpoint("DELETE", "/v1/files/*", "opaque", _HEADER),
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = "request-id"
     request_headers: ClassVar[frozenset[str]] = frozenset(
         {"anthropic-beta", "idempotency-key", "traceparent", "tracestate"}
@@ -101,7 +101,7 @@ class AnthropicMessages:
                 return Count(parse_chat(head, body))
             case "models":
                 read_options(head.headers)
-                return ListModels(NAME)
+                return ListModels(NAME, query=head.query)
             case "model":
                 return ListModels(NAME, unquote(head.path.removeprefix(_MODELS_PREFIX)))
             case "opaque":
@@ -148,21 +148,9 @@ class AnthropicMessages:
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply:
-        """The list, on one page, or the one model asked for. Raises `NotFound` if that is not in it."""
-        wanted = request.model if isinstance(request, ListModels) else None
-        if wanted is None:
-            cards: list[Json] = [_card(card) for card in models]
-            page: dict[str, Json] = {
-                "data": cards,
-                "has_more": False,
-                "first_id": models[0].id if models else None,
-                "last_id": models[-1].id if models else None,
-            }
-            return _ok(page, call_id)
-        for card in models:
-            if card.id == wanted:
-                return _ok(_card(card), call_id)
-        raise NotFound(f"model: {wanted[:128]}", param="model", code="model_not_found")
+        """See `models.render_models`."""
+        asked = request if isinstance(request, ListModels) else ListModels(NAME)
+        return render_models(models, asked, call_id)
 
 
 def _render_opaque(request: Opaque, target: Target) -> Rendered:
@@ -170,21 +158,6 @@ def _render_opaque(request: Opaque, target: Target) -> Rendered:
         raise Unsupported(f"{request.path.partition('?')[0]} is there at Anthropic's own API only")
     rendered = opaque.render(request, target, request.path, _CARRIED)
     return replace(rendered, headers=headers(target, request.content_type))
-
-
-def _card(card: ModelCard) -> Json:
-    return {
-        "type": "model",
-        "id": card.id,
-        "display_name": card.id,
-        "created_at": datetime.fromtimestamp(card.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "lifecycle": "active",
-    }
-
-
-def _ok(value: Json, call_id: str) -> WireReply:
-    headers = {"content-type": "application/json", "request-id": call_id}
-    return WireReply(200, headers, jsontext.dumps(value))
 
 
 DIALECT: Dialect = AnthropicMessages()

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from extproc.dialects._extras import fill
-from extproc.dialects._loss import Losses
+from extproc.dialects._loss import Losses, field_of
 from extproc.dialects._tools import Names, arguments_object, legal_id
-from extproc.dialects._turns import Speaker, Turn, turns
+from extproc.dialects._turns import Speaker, Turn, only_text, turns
 from extproc.dialects.anthropic_messages.messages import is_plain, source_type
 from extproc.dialects.anthropic_messages.words import (
     CONTENT,
@@ -29,6 +29,7 @@ from extproc.dialects.anthropic_messages.words import (
 )
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NOTHING,
     Audio,
     CacheMark,
     Chat,
@@ -46,15 +47,21 @@ from extproc.model.chat import (
     ToolCall,
     ToolResult,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
-_WRITTEN: Mapping[Speaker, tuple[type[Part], ...]] = {
-    Speaker.USER: (Text, Image, Audio, Document, ToolResult, OpaquePart),
-    Speaker.ASSISTANT: (Text, Thinking, ToolCall, OpaquePart),
-    Speaker.SYSTEM: (Text,),
+_WRITTEN: Mapping[Speaker, frozenset[type[Part]]] = {
+    Speaker.USER: frozenset({Text, Image, Audio, Document, ToolResult, OpaquePart}),
+    Speaker.ASSISTANT: frozenset({Text, Thinking, ToolCall, OpaquePart}),
+    Speaker.SYSTEM: frozenset({Text}),
 }
 """what Claude takes from whom"""
+_DOUBTFUL = frozenset({Thinking, OpaquePart})
+"""of these, only what is Claude's own"""
+_WORDS: Mapping[Speaker, str] = {speaker: speaker.value for speaker in Speaker}
+_ASSISTANT = Speaker.ASSISTANT
+_MEDIA = {"image": Field.IMAGE, "document": Field.DOCUMENT}
 _OPENING = "(start)"
 """the user's turn where a conversation has none to begin with, which Claude needs"""
 
@@ -109,41 +116,46 @@ class Conversation:
             self.system = self._blocks([part for message in system for part in message.parts])
 
     def _foreign(self, chat: Chat) -> None:
-        if any(message.name for message in chat.messages):
-            self._losses.drop("name")
+        for message in chat.messages:
+            if message.name:
+                self._losses.drop(Field.NAME)
+            if message.extra is not NOTHING:
+                self._losses.foreign(message.extra, NAME)
         within = self._target.capabilities.system_in_messages is True
         found = turns(chat, self._losses, system_within=within)
         self.system = self._joined(found.system)
-        last = max(
-            (i for i, t in enumerate(found.turns) if t.speaker is Speaker.ASSISTANT), default=-1
-        )
+        end = len(found.turns) - 1
+        last = end
+        while last >= 0 and found.turns[last].speaker is not _ASSISTANT:
+            last -= 1
+        before: Speaker | None = None
         for position, turn in enumerate(found.turns):
-            self._current = position > last
-            parts = self._kept(turn)
-            if position == last == len(found.turns) - 1:
-                _trim(parts)
-            blocks = self._blocks(parts)
-            if not blocks:
-                continue
-            if position == last and position < len(found.turns) - 1:
-                self.unsigned_tools = _is_unsigned(parts)
-            self._add(turn.speaker, blocks, parts)
+            # By far the most turns are one plain text, about which there is nothing to ask.
+            content: Json = None if position == end else only_text(turn.parts)
+            if content is None:
+                self._current = position > last
+                parts = self._kept(turn)
+                if position == last == end:
+                    _trim(parts)
+                elif position == last:
+                    self.unsigned_tools = _is_unsigned(parts)
+                content = only_text(parts) or self._blocks(parts)
+            if content and turn.speaker is before:
+                self._join(content)
+            elif content:
+                before = turn.speaker
+                self.messages.append({"role": _WORDS[before], "content": content})
         first = self.messages[0] if self.messages else None
-        if not isinstance(first, dict) or first["role"] != Speaker.USER:
-            self._losses.drop("first_message")
+        if not isinstance(first, dict) or first["role"] != "user":
+            self._losses.drop(Field.FIRST)
             self.messages.insert(0, {"role": "user", "content": _OPENING})
 
-    def _add(self, speaker: Speaker, blocks: list[Json], parts: Sequence[Part]) -> None:
-        """A turn between which and the last one everything was dropped belongs to that one."""
-        last = self.messages[-1] if self.messages else None
-        if isinstance(last, dict) and last["role"] == speaker:
-            before = last["content"]
-            told = before if isinstance(before, list) else _text_block(before)
-            last["content"] = sorted([*told, *blocks], key=_results_first)
-            return
-        plain = len(parts) == 1 and isinstance(parts[0], Text) and parts[0].cache is None
-        content: Json = parts[0].text if plain and isinstance(parts[0], Text) else blocks
-        self.messages.append({"role": speaker.value, "content": content})
+    def _join(self, content: Json) -> None:
+        """To the last message: all that stood between was dropped, and no role follows itself."""
+        last = self.messages[-1]
+        if isinstance(last, dict):
+            blocks = [*_as_blocks(last["content"]), *_as_blocks(content)]
+            last["content"] = sorted(blocks, key=_results_first)
 
     def _joined(self, system: Sequence[Text]) -> Json:
         """A string where no cache mark would get lost by it."""
@@ -151,28 +163,34 @@ class Conversation:
             return None
         if any(part.cache for part in system):
             return self._blocks(system)
+        for part in system:
+            self._losses.foreign(part.extra, NAME)
         return "\n\n".join(part.text for part in system)
 
     def _kept(self, turn: Turn) -> list[Part]:
         """The parts that can be written in this turn."""
         kept: list[Part] = []
+        written = _WRITTEN[turn.speaker]
         for part in turn.parts:
+            if type(part) in written and type(part) not in _DOUBTFUL:
+                kept.append(part)
+                continue
             match part:
                 case Thinking() if not _is_ours(part):
-                    self._losses.drop("thinking")
+                    self._losses.drop(Field.THINKING)
                 case OpaquePart() if part.extra.dialect != NAME:
                     if self._current:
-                        kind = part.extra.fields.get("type", "content")
-                        field = kind if isinstance(kind, str) else "content"
-                        raise self._losses.refusal(field, "only one other provider knows it")
-                    self._losses.drop("content")
+                        kind = str(part.extra.fields.get("type", "without a type"))
+                        why = f"a part that only one other provider knows ({kind[:64]})"
+                        raise self._losses.refusal(Field.CONTENT, why)
+                    self._losses.drop(Field.CONTENT)
                 case Refusal():
                     if part.text.strip():
                         kept.append(Text(part.text))
-                case _ if isinstance(part, _WRITTEN[turn.speaker]):
+                case Thinking() | OpaquePart() if type(part) in written:
                     kept.append(part)
                 case _:
-                    self._losses.drop("content")
+                    self._losses.drop(field_of(part))
         return kept
 
     def _content(self, parts: Sequence[Part], shape: Mapping[str, Json]) -> Json:
@@ -192,16 +210,15 @@ class Conversation:
         blocks: list[Json] = []
         for part in parts:
             if isinstance(part, Thinking) and not _is_ours(part):
-                self._losses.drop("thinking")
+                self._losses.drop(Field.THINKING)
                 continue
             if isinstance(part, OpaquePart):
                 blocks.append(dict(part.extra.home(NAME)))
                 continue
             out = self._block(part)
-            if part.extra.dialect == NAME:
-                fill(out, part.extra.fields)
-            else:
+            if part.extra is not NOTHING:
                 self._losses.foreign(part.extra, NAME)
+                fill(out, part.extra.home(NAME))
             blocks.append(out)
         return blocks
 
@@ -236,41 +253,42 @@ class Conversation:
             case Refusal():
                 return {"type": "text", "text": part.text}
             case Audio():
-                raise self._losses.refusal("input_audio", "it does not hear")
+                raise self._losses.refusal(Field.AUDIO, "it does not hear")
 
     def _id(self, call_id: str) -> str:
         return call_id if self._at_home else legal_id(call_id, LEGAL_ID)
 
     def _result(self, part: ToolResult) -> Object:
         out: Object = {"type": "tool_result", "tool_use_id": self._id(part.call_id)}
-        parts = part.parts
-        if not self._at_home:
-            parts = tuple(self._readable(parts))
-        content = self._content(parts, part.extra.home(NAME))
+        if self._at_home:
+            content = self._content(part.parts, part.extra.home(NAME))
+        else:
+            parts = self._readable(part.parts)
+            content = only_text(parts) or self._content(parts, {})
         if content is not None:
             out["content"] = content
         if part.is_error:
             out["is_error"] = True
         return _marked(out, part.cache)
 
-    def _readable(self, parts: Iterable[Part]) -> Iterable[Part]:
+    def _readable(self, parts: Iterable[Part]) -> list[Part]:
         """What a result may hold. Blank texts are refused by the provider."""
+        kept: list[Part] = []
         for part in parts:
-            if isinstance(part, Text) and not part.text.strip():
-                continue
             if isinstance(part, OpaquePart) and part.extra.dialect != NAME:
-                self._losses.drop("content")
-                continue
-            yield part
+                self._losses.drop(Field.CONTENT)
+            elif not isinstance(part, Text) or part.text.strip():
+                kept.append(part)
+        return kept
 
     # --- media
 
     def _image(self, part: Image) -> Object:
         if not self._at_home:
             if self._target.capabilities.vision is False:
-                raise self._losses.refusal("image", "the model does not see")
+                raise self._losses.refusal(Field.IMAGE, "the model does not see")
             if part.detail not in (None, "auto"):
-                self._losses.drop("detail")
+                self._losses.drop(Field.DETAIL)
         source = self._source(part.source, "image")
         return _marked({"type": "image", "source": source}, part.cache)
 
@@ -282,7 +300,7 @@ class Conversation:
             if media_type.startswith("text/") or media_type == "application/json":
                 source = Source(data=source.data, media_type="text/plain", name=source.name)
             elif media_type not in ("", "application/pdf"):
-                raise self._losses.refusal("document", "it reads PDF and plain text only")
+                raise self._losses.refusal(Field.DOCUMENT, "it reads PDF and plain text only")
         if kind is None and source.data is not None:
             kind = source_type(source.media_type)
         if kind == "text":
@@ -302,7 +320,7 @@ class Conversation:
         try:
             return base64.b64decode(data, validate=True).decode("utf-8", "surrogatepass")
         except (ValueError, binascii.Error):
-            raise self._losses.refusal("document", "its text is not UTF-8 in base64") from None
+            raise self._losses.refusal(Field.DOCUMENT, "its text is not UTF-8 in base64") from None
 
     def _source(self, source: Source, kind: str) -> Json:
         if source.data is not None:
@@ -314,19 +332,18 @@ class Conversation:
             }
         if source.url is not None:
             if not self._at_home and not source.url.startswith(("https:", "http:")):
-                raise self._losses.refusal(f"{kind}.url", "only one other provider can read it")
+                raise self._losses.refusal(_MEDIA[kind], "only one other provider can read its URL")
             if self._target.variant == "bedrock":
-                raise self._losses.refusal(
-                    f"{kind}.url", "it takes data only, and we fetch nothing"
-                )
+                why = "by URL it is none that Bedrock takes; send the data itself"
+                raise self._losses.refusal(_MEDIA[kind], why)
             return {"type": "url", "url": source.url}
         if not self._at_home:
-            raise self._losses.refusal("file_id", "a file never leaves its provider")
+            raise self._losses.refusal(Field.FILE_ID, "a file never leaves its provider")
         return {"type": "file", "file_id": source.file_id}
 
 
-def _text_block(text: Json) -> list[Json]:
-    return [{"type": "text", "text": text}]
+def _as_blocks(content: Json) -> list[Json]:
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
 def _results_first(block: Json) -> bool:

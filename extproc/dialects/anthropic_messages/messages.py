@@ -47,6 +47,7 @@ Object: TypeAlias = dict[str, Json]
 _ROLES = {role.value: role for role in (Role.USER, Role.ASSISTANT, Role.SYSTEM)}
 _TURNS: Mapping[str, Role] = {"user": Role.USER, "assistant": Role.ASSISTANT}
 _MESSAGE = frozenset({"role", "content"})
+_LISTED = Extra(NAME, {CONTENT: "list"})
 _TEXT_TYPE = "text/plain"
 
 
@@ -67,14 +68,23 @@ def parse_messages(value: Json) -> list[Message]:
 
 
 def _plain(x: Json) -> Message | None:
-    """A turn of a user or an assistant that is a mere string, at once; None for any other."""
+    """A turn of a form that most have, at once; None for one that must be looked at."""
     if not isinstance(x, dict) or len(x) != 2:
         return None
     content, role = x.get("content"), x.get("role")
     turn = _TURNS.get(role) if isinstance(role, str) else None
-    if turn is None or not isinstance(content, str) or not content:
+    if turn is None or not content:
         return None
-    return Message(turn, (Text(content),))
+    if isinstance(content, str):
+        return Message(turn, (Text(content),))
+    parts: list[Part] = []
+    for block in content if isinstance(content, list) else (None,):
+        part = _usual(block)
+        if part is None:
+            return None
+        parts.append(part)
+    listed = len(parts) == 1 and isinstance(parts[0], Text)
+    return Message(turn, tuple(parts), None, _LISTED if listed else NOTHING)
 
 
 def _message(value: Json, path: str) -> Message:

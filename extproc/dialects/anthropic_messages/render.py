@@ -40,6 +40,7 @@ from extproc.model.chat import Chat, Json
 from extproc.model.dialect import Rendered
 from extproc.model.embed import Count
 from extproc.model.errors import Unsupported
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -49,7 +50,8 @@ _MESSAGES = "/v1/messages"
 _COUNT_TOKENS = "/v1/messages/count_tokens"
 _VERTEX_COUNT = "count-tokens:rawPredict"
 _BODY_VERSIONS = {"bedrock": "bedrock-2023-05-31", "vertex": "vertex-2023-10-16"}
-_GONE = ("temperature", "top_p", "top_k")
+_GONE = (Field.TEMPERATURE, Field.TOP_P, Field.TOP_K)
+"""called the same here, as members too"""
 _COUNTED = frozenset(
     {
         "model",
@@ -87,13 +89,15 @@ def version_of(target: Target) -> str:
 
 
 def headers(target: Target, content_type: str = "application/json") -> Mapping[str, str]:
-    return _headers("" if target.variant in _BODY_VERSIONS else version_of(target), content_type)
+    return _headers(target.variant, version_of(target), content_type)
 
 
 @functools.lru_cache(maxsize=64)
-def _headers(version: str, content_type: str) -> Mapping[str, str]:
+def _headers(
+    variant: str, version: str, content_type: str = "application/json"
+) -> Mapping[str, str]:
     found = {"content-type": content_type} if content_type else {}
-    if version:
+    if variant not in _BODY_VERSIONS:
         found["anthropic-version"] = version
     return found
 
@@ -119,13 +123,14 @@ def _vertex(target: Target) -> str:
 
 def _render(chat: Chat, target: Target, path: str, *, count: bool) -> Rendered:
     losses = Losses(target)
+    version = version_of(target)
     stream = chat.stream and not count
     if chat.raw and chat.dialect == NAME and WRAPPED not in chat.extra.fields:
-        body = _spliced(chat, target, losses, count=count)
+        body = _spliced(chat, target, losses, version, count=count)
         return Rendered(
             path,
             body,
-            headers(target),
+            _headers(target.variant, version),
             losses.names,
             stream,
             operation=COUNT if count else "",
@@ -143,15 +148,16 @@ def _render(chat: Chat, target: Target, path: str, *, count: bool) -> Rendered:
     fill(out, chat.extra.home(NAME))
     if count and chat.dialect != NAME:
         out = {name: value for name, value in out.items() if name in _COUNTED}
-    if _is_new(target):
+    if version == NEW_VERSION:
         for name in _GONE:
             if out.pop(name, None) is not None:
                 losses.drop(name)
-    _place(out, chat, target, count=count)
+    if target.variant in _BODY_VERSIONS:
+        _place(out, chat, target, version, count=count)
     return Rendered(
         path,
         jsontext.dumps(out),
-        headers(target),
+        _headers(target.variant, version),
         losses.names,
         stream,
         renamed=names.renamed,
@@ -161,32 +167,26 @@ def _render(chat: Chat, target: Target, path: str, *, count: bool) -> Rendered:
     )
 
 
-def _is_new(target: Target) -> bool:
-    return version_of(target) == NEW_VERSION
-
-
-def _place(out: Object, chat: Chat, target: Target, *, count: bool) -> None:
+def _place(out: Object, chat: Chat, target: Target, version: str, *, count: bool) -> None:
     """Moves what the variant says elsewhere."""
-    if target.variant not in _BODY_VERSIONS:
-        return
     if not count:
         del out["model"]
     if target.variant == "bedrock":
         out.pop("stream", None)
-    for name, value in _added(chat, target).items():
+    for name, value in _added(chat, target, version).items():
         out.setdefault(name, value)
 
 
-def _added(chat: Chat, target: Target) -> Mapping[str, Json]:
+def _added(chat: Chat, target: Target, version: str) -> Mapping[str, Json]:
     """Members that the variant's body has besides."""
-    added: Object = {"anthropic_version": version_of(target)}
+    added: Object = {"anthropic_version": version}
     betas = chat.extra.home(NAME).get(BETAS)
     if target.variant == "bedrock" and isinstance(betas, str):
         added["anthropic_beta"] = [beta.strip() for beta in betas.split(",") if beta.strip()]
     return added
 
 
-def _spliced(chat: Chat, target: Target, losses: Losses, *, count: bool) -> bytes:
+def _spliced(chat: Chat, target: Target, losses: Losses, version: str, *, count: bool) -> bytes:
     known = chat.extra.fields
     replace: dict[str, bytes] = {}
     remove: list[str] = []
@@ -196,17 +196,17 @@ def _spliced(chat: Chat, target: Target, losses: Losses, *, count: bool) -> byte
             remove.append("model")
         if target.variant == "bedrock" and (chat.stream or "stream" in known):
             remove.append("stream")
-        for name, value in _added(chat, target).items():
+        for name, value in _added(chat, target, version).items():
             if name not in known:
                 add[name] = jsontext.dumps(value)
     if target.model != chat.model and "model" not in remove:
         replace["model"] = jsontext.dumps(target.model)
     if OPTIONS in known:
         remove.append(BODY_MEMBER)
-    if _is_new(target):
+    if version == NEW_VERSION:
         for name in _GONE:
             if getattr(chat.sampling, name) is not None:
-                remove.append(name)
+                remove.append(name.value)
                 losses.drop(name)
     if not (replace or remove or add):
         return chat.raw

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from extproc.dialects import _reading as read
-from extproc.dialects._extras import refuse_shapes, residue
+from extproc.dialects._extras import BOUND, refuse_shapes, residue
 from extproc.dialects._options import BODY_MEMBER, read_options
 from extproc.dialects.anthropic_messages.messages import parse_messages, parse_system
 from extproc.dialects.anthropic_messages.words import (
@@ -29,7 +29,6 @@ from extproc.model.chat import (
     Chat,
     Extra,
     Json,
-    Message,
     Output,
     OutputKind,
     Reasoning,
@@ -64,8 +63,7 @@ def parse_chat(head: RequestHead, body: bytes) -> Chat:
         raise read.missing("messages")
     rest = _rest(x, head)
     messages = parse_messages(x["messages"])
-    may_think = b"thinking" in body or b"\\u" in body
-    if may_think and any(map(_is_foreign, messages)):
+    if any(type(part) is Thinking and part.origin != NAME for m in messages for part in m.parts):
         rest[WRAPPED] = True
     system = x.get("system")
     if system:
@@ -92,10 +90,6 @@ def parse_chat(head: RequestHead, body: bytes) -> Chat:
     )
 
 
-def _is_foreign(message: Message) -> bool:
-    return any(isinstance(part, Thinking) and part.origin != NAME for part in message.parts)
-
-
 _CANONICAL = frozenset(
     {
         "model",
@@ -118,6 +112,10 @@ _CANONICAL = frozenset(
 )
 
 
+_BOUND = ("container", "inference_geo", "mcp_servers")
+"""a place with files and skills, where the model may run, tools of another's server: nobody else has them"""
+
+
 def _rest(x: Object, head: RequestHead) -> Object:
     """What goes to `extra` of the request, but for what is found while fields are read."""
     rest: Object = {
@@ -125,6 +123,8 @@ def _rest(x: Object, head: RequestHead) -> Object:
     }
     if x.get("stream") is False:
         rest["stream"] = False
+    if bound := [name for name in _BOUND if rest.get(name)]:
+        rest[BOUND] = list(bound)
     if BODY_MEMBER in rest:
         del rest[BODY_MEMBER]
         rest[OPTIONS] = True
@@ -251,7 +251,17 @@ def _tools(x: Object, rest: Object) -> tuple[Tool, ...]:
     items = read.expect_list(value, "tools")
     if not items:
         rest["tools"] = []
-    return tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(items))
+    return tuple([_usual(item) or _tool(item, f"tools[{i}]") for i, item in enumerate(items)])
+
+
+def _usual(x: Json) -> Tool | None:
+    """A tool of the form that most have, at once; None for one that must be looked at."""
+    if not isinstance(x, dict) or len(x) != 3:
+        return None
+    name, told, schema = x.get("name"), x.get("description"), x.get("input_schema")
+    if not name or not isinstance(name, str) or not isinstance(told, str):
+        return None
+    return Tool(name, told, schema) if isinstance(schema, dict) else None
 
 
 def _tool(value: Json, path: str) -> Tool:

@@ -17,6 +17,7 @@ from extproc.dialects.anthropic_messages.request import TIERS
 from extproc.dialects.anthropic_messages.words import FIELD, NAME, write_cache
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NOTHING,
     Chat,
     Json,
     Output,
@@ -27,6 +28,7 @@ from extproc.model.chat import (
     ToolChoice,
     ToolMode,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -44,6 +46,18 @@ _BUDGETS = {
 _AUTO_BUDGET = _BUDGETS["medium"]
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _TIER_WORDS = {canonical: word for word, canonical in TIERS.items()}
+_CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.TOP_K,
+        Field.STOP,
+        Field.USER,
+        Field.SAFETY_IDENTIFIER,
+        Field.SERVICE_TIER,
+    }
+)
+"""settings that have a member here; what of their values has none is seen to where they are written"""
 _INSTRUCTION = "Answer with one JSON value and nothing else: no prose around it, no code fence."
 _ANSWER = "answer"
 _ANSWER_TOLD = "Gives the answer. Call it exactly once, with the whole answer as its input."
@@ -65,20 +79,30 @@ class Settings:
         chat = self._chat
         if chat.stream:
             out["stream"] = True
-        if chat.user is not None:
-            out["metadata"] = {"user_id": chat.user}
+        self._losses.settings(chat, _CARRIED)
+        self._user(out)
         self._sampling(out, chat.sampling)
         self._tier(out)
-        if chat.metadata:
-            self._losses.drop("metadata")
         self._tools(out)
         if chat.output is not None:
             self._output(out, chat.output)
+            self._losses.foreign(chat.output.extra, NAME)
         if chat.reasoning is not None:
+            self._losses.foreign(chat.reasoning.extra, NAME)
             if self._at_home:
                 self._home_reasoning(out, chat.reasoning, unsigned_tools=unsigned_tools)
             else:
                 self._reasoning(out, chat.reasoning, unsigned_tools=unsigned_tools)
+
+    def _user(self, out: Object) -> None:
+        """Who asks: `user_id` is there to detect abuse, as a safety identifier is."""
+        user, safety = self._chat.user, self._chat.safety_identifier
+        if user is None:
+            user = safety
+        elif safety is not None and safety != user:
+            self._losses.drop(Field.SAFETY_IDENTIFIER)
+        if user is not None:
+            out["metadata"] = {"user_id": user}
 
     # --- sampling
 
@@ -99,33 +123,16 @@ class Settings:
         if not self._at_home:
             if sampling.temperature is not None and sampling.temperature > 1:
                 out["temperature"] = 1
-                self._losses.drop("temperature")
+                self._losses.drop(Field.TEMPERATURE)
             if any(not word.strip() for word in sampling.stop):
-                raise self._losses.refusal("stop", "each must be more than white space")
-            self._unknown(sampling)
-
-    def _unknown(self, sampling: Sampling) -> None:
-        losses = self._losses
-        if sampling.n is not None and sampling.n > 1:
-            raise losses.refusal("n", "it gives one answer to a request")
-        if sampling.logprobs or sampling.top_logprobs:
-            raise losses.refusal("logprobs", "it tells none")
-        if sampling.logit_bias:
-            raise losses.refusal("logit_bias", "it cannot favour tokens")
-        for name, value in (
-            ("seed", sampling.seed),
-            ("frequency_penalty", sampling.frequency_penalty or None),
-            ("presence_penalty", sampling.presence_penalty or None),
-        ):
-            if value is not None:
-                losses.drop(name)
+                raise self._losses.refusal(Field.STOP, "each must be more than white space")
 
     def _tier(self, out: Object) -> None:
         tier = self._chat.service_tier
         if tier in _TIER_WORDS:
             out["service_tier"] = _TIER_WORDS[tier]
         elif tier is not None:
-            self._losses.drop("service_tier")
+            self._losses.drop(Field.SERVICE_TIER)
 
     # --- tools
 
@@ -148,13 +155,12 @@ class Settings:
             self._choice(out, choice)
 
     def _tool(self, tool: Tool) -> Json:
-        extra = tool.extra.home(NAME)
         if not tool.name:
             if tool.extra.dialect != NAME:
                 raise self._losses.refusal(
-                    "tools", "one of them is known to one other provider only"
+                    Field.TOOLS, "one of them is known to one other provider only"
                 )
-            return dict(extra)
+            return dict(tool.extra.fields)
         out: Object = {"name": self._names.sent(tool.name)}
         if tool.description is not None:
             out["description"] = tool.description
@@ -164,14 +170,14 @@ class Settings:
             out["input_schema"] = schema_of(tool.parameters)
         if tool.strict is not None and (tool.strict or self._at_home):
             if self._target.capabilities.json_schema is False and not self._at_home:
-                self._losses.drop("strict")
+                self._losses.drop(Field.STRICT)
             else:
                 out["strict"] = tool.strict
         if tool.cache is not None:
             out["cache_control"] = write_cache(tool.cache)
-        if tool.extra.dialect and tool.extra.dialect != NAME:
+        if tool.extra is not NOTHING:
             self._losses.foreign(tool.extra, NAME)
-        fill(out, extra)
+            fill(out, tool.extra.home(NAME))
         return out
 
     def _choice(self, out: Object, choice: ToolChoice | None) -> None:
@@ -186,6 +192,7 @@ class Settings:
         if single and choice.mode is not ToolMode.NONE:
             written["disable_parallel_tool_use"] = True
         fill(written, choice.extra.home(NAME))
+        self._losses.foreign(choice.extra, NAME)
         out["tool_choice"] = written
 
     # --- the form of the answer
@@ -195,7 +202,7 @@ class Settings:
             case OutputKind.TEXT:
                 return
             case OutputKind.JSON:
-                self._losses.lossy("json_object", "it has no JSON mode, only schemas")
+                self._losses.lossy(Field.OUTPUT, "it has no JSON mode, only schemas")
                 _instruct(out)
             case OutputKind.SCHEMA:
                 form: Object = {"type": "json_schema"}
@@ -207,6 +214,8 @@ class Settings:
                     out["output_format"] = form
                 elif self._at_home or self._target.capabilities.json_schema is not False:
                     _config(out)["format"] = form
+                    if output.description and not self._at_home:
+                        self._losses.drop(Field.OUTPUT_DESCRIPTION)
                 else:
                     self._answer_tool(out, output)
 
@@ -214,8 +223,8 @@ class Settings:
         """One tool that the model must call, whose input is the answer."""
         schema = schema_of(output.schema)
         if schema.get("type") != "object":
-            raise self._losses.refusal("json_schema", "its outermost value must be an object")
-        self._losses.lossy("json_schema", "it can only be had as the input of a tool")
+            raise self._losses.refusal(Field.OUTPUT, "its outermost value must be an object")
+        self._losses.lossy(Field.OUTPUT, "it can only be had as the input of a tool")
         tools = out.get("tools")
         others: list[Json] = tools if isinstance(tools, list) else []
         taken = [tool.get("name") for tool in others if isinstance(tool, dict)]
@@ -255,7 +264,7 @@ class Settings:
             case -1:
                 thinking["type"] = "adaptive"
             case _ if unsigned_tools:
-                self._losses.drop("thinking")
+                self._losses.drop(Field.BUDGET)
                 return
             case budget:
                 thinking["type"] = "enabled"
@@ -269,20 +278,22 @@ class Settings:
     def _reasoning(self, out: Object, wanted: Reasoning, *, unsigned_tools: bool) -> None:
         """Thinking as this model has it: adaptive with an effort, or with a budget of tokens."""
         known = self._target.capabilities
+        off = wanted.effort == "none" or (wanted.effort is None and wanted.budget == 0)
         if known.reasoning is False:
-            self._losses.drop("reasoning")
+            if not off:
+                self._losses.no_thinking(wanted)
             return
-        if wanted.effort == "none" or (wanted.effort is None and wanted.budget == 0):
+        if off:
             out["thinking"] = {"type": "disabled"}
             return
         choice = out.get("tool_choice")
         if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
-            self._losses.drop("reasoning")
+            self._losses.no_thinking(wanted)
             return
         thinking: Object | None = {"type": "adaptive"}
         if known.adaptive_thinking is False:
             if unsigned_tools:
-                self._losses.drop("reasoning")
+                self._losses.no_thinking(wanted)
                 return
             thinking = self._manual(out, wanted)
             if thinking is None:
@@ -301,7 +312,7 @@ class Settings:
             return wanted.effort if wanted.effort in _EFFORTS else "low"
         if wanted.budget is None or wanted.budget < 0:
             return None
-        self._losses.drop("reasoning.budget")
+        self._losses.drop(Field.BUDGET)
         if wanted.budget <= _BUDGETS["low"]:
             return "low"
         return "medium" if wanted.budget <= _BUDGETS["medium"] else "high"
@@ -318,7 +329,7 @@ class Settings:
             room = out["max_tokens"] = budget + MAX_TOKENS
         budget = min(budget, room - 1)
         if budget < _LEAST_BUDGET:
-            self._losses.drop("reasoning")
+            self._losses.no_thinking(wanted)
             return None
         return {"type": "enabled", "budget_tokens": budget}
 
@@ -331,10 +342,10 @@ class Settings:
                 self._losses.drop(name)
 
 
-_WITH_THINKING: dict[str, Sequence[float]] = {
-    "temperature": (1, 1),
-    "top_p": (0.95, 1),
-    "top_k": (1, 0),
+_WITH_THINKING: dict[Field, Sequence[float]] = {
+    Field.TEMPERATURE: (1, 1),
+    Field.TOP_P: (0.95, 1),
+    Field.TOP_K: (1, 0),
 }
 """bounds that sampling must keep while Claude thinks; none for what must be absent"""
 

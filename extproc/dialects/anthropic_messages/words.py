@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from extproc.dialects._extras import SHAPE, fill, residue
 from extproc.dialects._reading import count
 from extproc.model.chat import CacheMark, Json
+from extproc.model.fields import Field
 from extproc.model.reply import Reason, Usage
 
 NAME = "anthropic_messages"
@@ -42,6 +43,21 @@ ANY_NAME = re.compile(r".*", re.DOTALL)
 """at home the provider is the judge"""
 BAD_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 LONGEST_NAME = 128
+
+FIELD_NAMES: Mapping[str, str] = {
+    Field.STOP: "stop_sequences",
+    Field.USER: "metadata.user_id",
+    Field.EFFORT: "output_config.effort",
+    Field.BUDGET: "thinking.budget_tokens",
+    Field.SUMMARY: "thinking.display",
+    Field.OUTPUT: "output_config.format",
+    Field.PARALLEL_TOOLS: "tool_choice.disable_parallel_tool_use",
+    Field.FIRST: "messages[0].role",
+    Field.FILE_ID: "source.file_id",
+    Field.CACHE: "cache_control",
+    Field.RESULT_MEDIA: "tool_result.content",
+}
+"""what its clients call a `Field`, where that is not the field's own value"""
 
 # --- stop reasons ---------------------------------------------------------------------------
 

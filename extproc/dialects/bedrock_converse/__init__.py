@@ -35,7 +35,7 @@ from extproc.dialects.bedrock_converse.encoder import CountEncoder, chat_encoder
 from extproc.dialects.bedrock_converse.errors import render_error
 from extproc.dialects.bedrock_converse.render import path_of, render_chat, render_count
 from extproc.dialects.bedrock_converse.request import parse_chat, parse_count, parse_path
-from extproc.dialects.bedrock_converse.words import NAME
+from extproc.dialects.bedrock_converse.words import FIELD_NAMES, NAME
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
 from extproc.model.dialect import (
@@ -70,6 +70,7 @@ class BedrockConverse:
         Endpoint("GET", _MODELS_PATH + "/*", _ONE_MODEL),
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = "x-amzn-requestid"
     request_headers: ClassVar[frozenset[str]] = frozenset(
         {

@@ -16,6 +16,7 @@ from extproc.dialects._extras import fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._media import format_of
 from extproc.dialects._tools import Names, arguments_object, legal_id
+from extproc.dialects._turns import only_text
 from extproc.dialects.bedrock_converse.messages import cited_text
 from extproc.dialects.bedrock_converse.words import (
     AS_JSON,
@@ -46,6 +47,7 @@ from extproc.model.chat import (
     ToolCall,
     ToolResult,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -71,7 +73,7 @@ class Blocks:
             block = self._block(part)
             if block is not None:
                 out.append(block)
-                self.mark(out, _cache_of(part))
+                self.mark(out, getattr(part, "cache", None))
         return out
 
     def mark(self, out: list[Json], cache: CacheMark | None) -> None:
@@ -81,36 +83,44 @@ class Blocks:
         if self._at_home or self._caches:
             out.append(write_mark(cache))
         else:
-            self._losses.drop("cache")
+            self._losses.drop(Field.CACHE)
 
     def _block(self, part: Part) -> Object | None:
         """None for what stays away."""
         match part:
             case Text():
                 return self._text(part)
+            case ToolCall():
+                out: Object = {"toolUse": self._tool_use(part)}
+            case ToolResult():
+                out = {"toolResult": self._tool_result(part)}
             case Image():
-                out: Object = {"image": self._media(part.source, "image", IMAGE_FORMATS)}
+                out = {"image": self._image(part)}
             case Audio():
                 out = {"audio": self._audio(part)}
             case Document():
                 out = {"document": self._document(part)}
             case Thinking() if part.origin != NAME:
-                self._losses.drop("thinking")
+                self._losses.drop(Field.THINKING)
                 return None
             case Thinking():
                 out = _thinking(part)
-            case ToolCall():
-                out = {"toolUse": self._tool_use(part)}
-            case ToolResult():
-                out = {"toolResult": self._tool_result(part)}
             case Refusal():
                 out = {"text": part.text}
             case OpaquePart():
                 if part.extra.dialect != NAME:
-                    raise self._losses.refusal("content", "only its own provider knows this part")
+                    raise self._losses.refusal(
+                        Field.CONTENT, "only its own provider knows this part"
+                    )
                 return dict(part.extra.fields)
-        fill(out, part.extra.home(NAME))
+        self._fill(out, part)
         return out
+
+    def _fill(self, out: Object, part: Part) -> None:
+        """What the part says besides: written at home, named elsewhere."""
+        if part.extra is not NOTHING:
+            self._losses.foreign(part.extra, NAME)
+            fill(out, part.extra.home(NAME))
 
     def _text(self, part: Text) -> Object:
         extra = part.extra.home(NAME)
@@ -123,12 +133,17 @@ class Blocks:
         if isinstance(guarded, dict) and isinstance(inner, dict):
             return {"guardContent": {**guarded, "text": {**inner, "text": part.text}}}
         out: Object = {"text": part.text}
-        fill(out, extra)
+        self._fill(out, part)
         return out
 
     # --- media
 
-    def _media(self, source: Source, field: str, formats: frozenset[str]) -> Object:
+    def _image(self, part: Image) -> Object:
+        if not self._at_home and part.detail not in (None, "auto"):
+            self._losses.drop(Field.DETAIL)
+        return self._media(part.source, Field.IMAGE, IMAGE_FORMATS)
+
+    def _media(self, source: Source, field: Field, formats: frozenset[str]) -> Object:
         where = self._source(source, field)
         short = format_of(source.media_type)
         if short is None or (short not in formats and not self._at_home):
@@ -136,20 +151,21 @@ class Blocks:
             raise self._losses.refusal(field, f"its type {kind[:64]} is not one that Bedrock takes")
         return {"format": short, "source": where}
 
-    def _source(self, source: Source, field: str) -> Json:
+    def _source(self, source: Source, field: Field) -> Json:
         if source.data is not None:
             return {"bytes": source.data}
         if source.url is not None and source.url.startswith("s3://"):
             return {"s3Location": {"uri": source.url}}
         if source.url is not None:
             raise self._losses.refusal(field, "it fetches no URLs; send the data itself")
-        raise self._losses.refusal(field, "a file id means nothing there; send the data itself")
+        why = "a file id means nothing there; send the data itself"
+        raise self._losses.refusal(Field.FILE_ID, why)
 
     def _audio(self, part: Audio) -> Object:
         short = part.format or format_of(part.source.media_type) or ""
         if short not in AUDIO_FORMATS and not self._at_home:
-            raise self._losses.refusal("audio", f"its format {short[:64]!r} is not known there")
-        return {"format": short, "source": self._source(part.source, "audio")}
+            raise self._losses.refusal(Field.AUDIO, f"its format {short[:64]!r} is not known there")
+        return {"format": short, "source": self._source(part.source, Field.AUDIO)}
 
     def _document(self, part: Document) -> Object:
         # A name goes into the prompt, so what a stranger called the file stays away.
@@ -157,7 +173,7 @@ class Blocks:
         name = part.source.name
         if not self._at_home or name is None:
             name = f"Document {self._documents}"
-        out: Object = {"name": name, **self._media(part.source, "document", DOCUMENT_FORMATS)}
+        out: Object = {"name": name, **self._media(part.source, Field.DOCUMENT, DOCUMENT_FORMATS)}
         if AS_TEXT in part.extra.home(NAME) and part.source.data is not None:
             text = base64.b64decode(part.source.data).decode("utf-8", "surrogatepass")
             out["source"] = {"text": text}
@@ -189,10 +205,12 @@ class Blocks:
 
     def _tool_result(self, part: ToolResult) -> Object:
         content: list[Json] = []
-        for inner in part.parts:
-            block = self._result_block(inner)
-            if block is not None:
-                content.append(block)
+        text = only_text(part.parts)
+        if text and not text.isspace():
+            content.append({"text": text})
+        else:
+            written = (self._result_block(inner) for inner in part.parts)
+            content.extend(block for block in written if block is not None)
         if not content and not self._at_home:
             content.append({"text": _NO_OUTPUT})
         out: Object = {"toolUseId": self.tool_id(part.call_id), "content": content}
@@ -202,8 +220,6 @@ class Blocks:
 
     def _result_block(self, part: Part) -> Object | None:
         match part:
-            case Text() if part.extra is NOTHING:
-                return {"text": part.text} if self._at_home or part.text.strip() else None
             case Text() if AS_JSON in part.extra.home(NAME):
                 try:
                     return {"json": jsontext.loads(part.text.encode("utf-8", "surrogatepass"))}
@@ -212,9 +228,9 @@ class Blocks:
             case Text() if not (self._at_home or part.text.strip()):
                 return None
             case Audio() if not self._at_home:
-                raise self._losses.refusal("audio", "a tool's result cannot hold sound there")
+                raise self._losses.refusal(Field.RESULT_MEDIA, "it cannot hold sound there")
             case ToolCall() | ToolResult():
-                raise self._losses.refusal("tool_result", "it cannot hold calls")
+                raise self._losses.refusal(Field.RESULT, "it cannot hold calls")
             case _:
                 return self._block(part)
 
@@ -226,11 +242,3 @@ def _thinking(part: Thinking) -> Object:
     if part.signature is not None:
         said["signature"] = part.signature
     return {"reasoningContent": {"reasoningText": said}}
-
-
-def _cache_of(part: Part) -> CacheMark | None:
-    match part:
-        case Text() | Image() | Document() | ToolCall() | ToolResult():
-            return part.cache
-        case _:
-            return None

@@ -27,6 +27,7 @@ from extproc.model.call import Target
 from extproc.model.chat import Extra, Json
 from extproc.model.dialect import Headers, Rendered, ReplyDecoder, ReplyHead
 from extproc.model.embed import Embed
+from extproc.model.fields import Field
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
 
 Object: TypeAlias = dict[str, Json]
@@ -100,7 +101,7 @@ def render_embed(request: Embed, target: Target, path: str) -> Rendered:
     elif home and isinstance(sent, str):
         kind = sent
     else:
-        raise losses.refusal("model", f"how {target.model[:64]} embeds texts is not known here")
+        raise losses.refusal(Field.MODEL, f"how {target.model[:64]} embeds texts is not known here")
     if home and request.raw and sent == kind:
         ours = OPTIONS in request.extra.fields
         body = jsontext.splice(request.raw, remove=(BODY_MEMBER,)) if ours else request.raw
@@ -113,31 +114,30 @@ def _body(request: Embed, kind: str, losses: Losses) -> Object:
     texts: list[Json] = []
     for one in request.inputs:
         if not isinstance(one, str):
-            raise losses.refusal("input", "token ids are of one provider only; send the text")
+            raise losses.refusal(Field.INPUT, "token ids are of one provider only; send the text")
         texts.append(one)
     out: Object
     if kind == TITAN:
         if len(texts) != 1:
-            raise losses.refusal("input", "Titan embeds one text in a call; send them one by one")
+            why = "Titan embeds one text in a call; send them one by one"
+            raise losses.refusal(Field.INPUT, why)
         out = {"inputText": texts[0]}
         if request.input_type is not None:
-            losses.drop("input_type")
+            losses.drop(Field.INPUT_TYPE)
     else:
         out = {"texts": texts, "input_type": request.input_type or "search_document"}
     if request.dimensions is not None:
         out["dimensions" if kind == TITAN else "output_dimension"] = request.dimensions
     if request.user is not None:
-        losses.drop("user")
+        losses.drop(Field.USER)
     extra = request.extra.home(NAME)
     if extra.get(_KIND) == kind:
         if "input_type" not in extra and request.input_type is None:
             out.pop("input_type", None)
         fill(out, extra)
     else:
-        losses.foreign(request.extra, NAME)
-        for name, value in extra.items():
-            if not name.startswith(SHAPE) and value is not None:
-                losses.drop(name)
+        # What one model knows of is as strange to the other as another language's words.
+        losses.foreign(request.extra, kind)
     return out
 
 

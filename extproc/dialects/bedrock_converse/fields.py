@@ -8,6 +8,7 @@ write it for the family that a model's name tells of.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from extproc.codec import jsontext
 from extproc.dialects._loss import Losses
 from extproc.model.call import Capabilities
 from extproc.model.chat import Json, Output, OutputKind, Reasoning, Sampling
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -50,6 +52,7 @@ _FAMILIES = (
 )
 
 
+@functools.lru_cache(maxsize=1024)
 def family_of(model: str) -> Family:
     """By the name, which may have a region before it or stand in an ARN."""
     name = model.lower()
@@ -183,7 +186,7 @@ def write_top_k(own: Object, top_k: int, model: str, losses: Losses) -> None:
         case Family.NOVA | Family.NOVA_2:
             own["inferenceConfig"] = {"topK": top_k}
         case _:
-            losses.drop("top_k")
+            losses.drop(Field.TOP_K)
 
 
 def forget_reasoning(own: Object, config: Object) -> None:
@@ -215,11 +218,14 @@ class Wish:
 def write_reasoning(own: Object, config: Object, wish: Wish, losses: Losses) -> bool:
     """Whether the model will think by a way that bars sampling settings (Claude's)."""
     effort = _effort(wish.reasoning)
-    match family_of(wish.model):
-        case Family.CLAUDE:
-            return _claude(own, config, wish, effort, losses)
+    family = family_of(wish.model)
+    if family is Family.CLAUDE:
+        return _claude(own, config, wish, effort, losses)
+    if (wish.reasoning.budget or 0) > 0:
+        losses.drop(Field.BUDGET)
+    match family:
         case _ if wish.capabilities.reasoning is False:
-            _unless_none(effort, losses)
+            _unless_none(effort, wish, losses)
         case Family.NOVA_2 if effort == "none":
             own["reasoningConfig"] = {"type": "disabled"}
         case Family.NOVA_2:
@@ -231,7 +237,7 @@ def write_reasoning(own: Object, config: Object, wish: Wish, losses: Losses) -> 
         case Family.OTHER if wish.capabilities.reasoning and effort != "none":
             config["effort"] = effort
         case _:
-            _unless_none(effort, losses)
+            _unless_none(effort, wish, losses)
     return False
 
 
@@ -239,7 +245,7 @@ def _claude(own: Object, config: Object, wish: Wish, effort: str, losses: Losses
     """`adaptive` with an effort where the model takes it, else a budget of tokens."""
     can = wish.capabilities
     if can.reasoning is False:
-        _unless_none(effort, losses)
+        _unless_none(effort, wish, losses)
         return False
     if effort == "none":
         if can.adaptive_thinking is not False:
@@ -247,14 +253,14 @@ def _claude(own: Object, config: Object, wish: Wish, effort: str, losses: Losses
         return False
     if wish.forced:
         # Claude refuses to think when it must call a tool.
-        losses.drop("reasoning")
+        losses.no_thinking(wish.reasoning)
         return False
     if can.adaptive_thinking is not False:
         own["thinking"] = {"type": "adaptive"}
         if wish.reasoning.effort is not None or (wish.reasoning.budget or 0) > 0:
             config["effort"] = {"minimal": "low", "xhigh": "max"}.get(effort, effort)
         if (wish.reasoning.budget or 0) > 0:
-            losses.drop("reasoning.budget")
+            losses.drop(Field.BUDGET)
         return True
     budget = wish.reasoning.budget
     if budget is None or budget < 0:
@@ -263,7 +269,7 @@ def _claude(own: Object, config: Object, wish: Wish, effort: str, losses: Losses
     if limit is not None:
         budget = min(budget, limit - 1)
     if budget < _LEAST_BUDGET or wish.unsigned:
-        losses.drop("reasoning")
+        losses.no_thinking(wish.reasoning)
         return False
     own["thinking"] = {"type": "enabled", "budget_tokens": budget}
     return True
@@ -287,14 +293,14 @@ def _low_to_high(effort: str) -> str:
     return "high" if effort in ("xhigh", "max") else effort
 
 
-def _unless_none(effort: str, losses: Losses) -> None:
+def _unless_none(effort: str, wish: Wish, losses: Losses) -> None:
     if effort != "none":
-        losses.drop("reasoning")
+        losses.no_thinking(wish.reasoning)
 
 
 def bar_sampling(sampling: Sampling, losses: Losses) -> Sampling:
     """The settings that a thinking Claude takes: no temperature, no top_p, no top_k."""
-    for name in ("temperature", "top_p", "top_k"):
+    for name in (Field.TEMPERATURE, Field.TOP_P, Field.TOP_K):
         if getattr(sampling, name) is not None:
             losses.drop(name)
     return Sampling(max_tokens=sampling.max_tokens, stop=sampling.stop)

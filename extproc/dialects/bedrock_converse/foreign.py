@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from extproc.dialects._loss import Losses
 from extproc.dialects._tools import calls_of
-from extproc.dialects._turns import Speaker, Turn, turns
+from extproc.dialects._turns import Speaker, Turn, only_text, turns
 from extproc.dialects.bedrock_converse.blocks import Blocks
 from extproc.dialects.bedrock_converse.fields import (
     MODEL_FIELDS,
@@ -29,6 +29,7 @@ from extproc.dialects.bedrock_converse.settings import Tools, write_inference
 from extproc.dialects.bedrock_converse.words import NAME, TIERS
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NOTHING,
     Chat,
     Document,
     Json,
@@ -47,16 +48,31 @@ from extproc.model.chat import (
     ToolMode,
     ToolResult,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
 _BEGIN = "(begin)"
 _SEE = "See the document."
+_ITS_OWN = "only its own provider knows this part"
 _AS_JSON = "Answer with one JSON object and nothing else."
 _ANSWER = "Give your final answer by calling this tool."
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _MOST_METADATA = 16
 _MOST_STOPS = 2500
+_CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.TOP_K,
+        Field.STOP,
+        Field.METADATA,
+        Field.SERVICE_TIER,
+    }
+)
+"""settings that have a member here; what of their values has none is seen to where they are written"""
+_DOUBTFUL = frozenset({Thinking, OpaquePart, Refusal})
+_WORDS = {speaker: speaker.value for speaker in Speaker}
 
 
 class Foreign:
@@ -78,16 +94,22 @@ class Foreign:
         chat = self._chat
         self._hints()
         within = self._target.capabilities.system_in_messages is True
-        found = turns(replace(chat, messages=self._carried()), self.losses, system_within=within)
+        found = turns(chat, self.losses, system_within=within, messages=self._carried())
         said = list(found.turns)
         if not said or said[0].speaker is not Speaker.USER:
             said.insert(0, Turn(Speaker.USER, [Text(_BEGIN)]))
         messages: list[Json] = []
         for turn in said:
-            parts = turn.parts
-            if _only_documents(parts):
-                parts = [*parts, Text(_SEE)]
-            messages.append({"role": turn.speaker.value, "content": self._blocks.of(parts)})
+            # By far the most turns are one plain text, about which there is nothing to ask.
+            text = only_text(turn.parts)
+            content: list[Json]
+            if text is not None:
+                content = [{"text": text}]
+            else:
+                content = self._blocks.of(turn.parts)
+                if _only_documents(turn.parts):
+                    content.append({"text": _SEE})
+            messages.append({"role": _WORDS[turn.speaker], "content": content})
         out: Object = {"messages": messages}
         system = self._blocks.of(list(found.system))
         config: Object = {}
@@ -115,11 +137,18 @@ class Foreign:
 
     def _carried(self) -> tuple[Message, ...]:
         """The messages without what no other provider may see or can read."""
-        messages = self._chat.messages
+        messages, doubtful = self._chat.messages, False
+        for message in messages:
+            if message.name:
+                self.losses.drop(Field.NAME)
+            if message.extra is not NOTHING:
+                self.losses.foreign(message.extra, NAME)
+            doubtful = doubtful or _is_doubtful(message.parts)
+        if not doubtful:
+            return messages
         last = max((i for i, m in enumerate(messages) if m.role is Role.ASSISTANT), default=-1)
         return tuple(
-            replace(m, parts=self._kept(m.parts, current=i > last)) if _is_doubtful(m.parts) else m
-            for i, m in enumerate(messages)
+            replace(m, parts=self._kept(m.parts, current=i > last)) for i, m in enumerate(messages)
         )
 
     def _kept(self, parts: tuple[Part, ...], *, current: bool) -> tuple[Part, ...]:
@@ -136,12 +165,12 @@ class Foreign:
             case Thinking():
                 mine = part.origin == NAME and (part.signature or part.redacted) is not None
                 if not mine:
-                    self.losses.drop("thinking")
+                    self.losses.drop(Field.THINKING)
                 return mine
             case OpaquePart():
                 if current:
-                    raise self.losses.refusal("content", "only its own provider knows this part")
-                self.losses.drop("content")
+                    raise self.losses.refusal(Field.CONTENT, _ITS_OWN)
+                self.losses.drop(Field.CONTENT)
                 return False
             case Refusal():
                 return bool(part.text.strip())
@@ -149,35 +178,23 @@ class Foreign:
                 return True
 
     def _hints(self) -> None:
-        chat, sampling = self._chat, self._chat.sampling
-        self.losses.foreign(chat.extra, NAME)
-        if sampling.n is not None and sampling.n > 1:
-            raise self.losses.refusal("n", "it gives one answer at a time")
-        for name, value in (
-            ("logprobs", sampling.logprobs),
-            ("logprobs", sampling.top_logprobs),
-            ("logit_bias", sampling.logit_bias),
-        ):
-            if value:
-                raise self.losses.refusal(name, "it has no such thing")
-        if len(sampling.stop) > _MOST_STOPS:
-            raise self.losses.refusal("stop", f"it takes {_MOST_STOPS} of them at most")
-        for name, value in (
-            ("seed", sampling.seed),
-            ("frequency_penalty", sampling.frequency_penalty),
-            ("presence_penalty", sampling.presence_penalty),
-            ("user", chat.user),
-        ):
-            if value:
-                self.losses.drop(name)
+        chat, losses = self._chat, self.losses
+        losses.settings(chat, _CARRIED)
+        losses.foreign(chat.extra, NAME)
+        if len(chat.sampling.stop) > _MOST_STOPS:
+            raise losses.refusal(Field.STOP, f"it takes {_MOST_STOPS} of them at most")
         if chat.parallel_tools is False and chat.tools:
-            self.losses.drop("parallel_tool_calls")
-        if chat.reasoning is not None and chat.reasoning.summary is not None:
-            self.losses.drop("reasoning.summary")
+            losses.drop(Field.PARALLEL_TOOLS)
+        if chat.output is not None:
+            losses.foreign(chat.output.extra, NAME)
+        if chat.reasoning is not None:
+            losses.foreign(chat.reasoning.extra, NAME)
+            if chat.reasoning.summary is not None:
+                losses.drop(Field.SUMMARY)
 
     def _limited(self, sampling: Sampling) -> Sampling:
         if sampling.temperature is not None and sampling.temperature > 1:
-            self.losses.drop("temperature")
+            self.losses.drop(Field.TEMPERATURE)
             return replace(sampling, temperature=1)
         return sampling
 
@@ -190,11 +207,11 @@ class Foreign:
             if fits:
                 out["requestMetadata"] = dict(metadata)
             else:
-                self.losses.drop("metadata")
+                self.losses.drop(Field.METADATA)
         if tier is not None and tier in TIERS:
             out["serviceTier"] = {"type": tier}
         elif tier is not None and tier != "auto":
-            self.losses.drop("service_tier")
+            self.losses.drop(Field.SERVICE_TIER)
 
     def _reasoning(
         self, own: Object, config: Object, sampling: Sampling, *, forced: bool = False
@@ -222,16 +239,17 @@ class Foreign:
         tools = chat.tools
         for tool in tools:
             if not tool.name:
-                raise self.losses.refusal("tools", "only its own provider has this tool")
-        used = tuple(dict.fromkeys(call.name for call in calls_of(chat)))
+                raise self.losses.refusal(Field.TOOLS, "only its own provider has this tool")
         if choice is not None and choice.mode is ToolMode.NONE:
-            if not used:
+            if not any(calls_of(chat)):
                 return (), None
-            self.losses.drop("tool_choice")
+            self.losses.drop(Field.TOOL_CHOICE)
             choice = None
         if choice is not None and choice.names and choice.mode is not ToolMode.NAMED:
             tools = tuple(tool for tool in tools if tool.name in choice.names)
-        return tools or tuple(Tool(name) for name in used), choice
+        if not tools:
+            tools = tuple(Tool(name) for name in dict.fromkeys(c.name for c in calls_of(chat)))
+        return tools, choice
 
     def _output(
         self,
@@ -244,7 +262,7 @@ class Foreign:
         if output is None or output.kind is OutputKind.TEXT:
             return tools, choice
         if output.kind is OutputKind.JSON:
-            self.losses.drop("response_format")
+            self.losses.lossy(Field.OUTPUT, "it has no JSON mode, only schemas")
             system.append({"text": _AS_JSON})
             return tools, choice
         if self._target.capabilities.json_schema is not False:
@@ -252,8 +270,8 @@ class Foreign:
             return tools, choice
         schema = output.schema
         if isinstance(schema, dict) and schema.get("type", "object") != "object":
-            raise self.losses.refusal("response_format", "the schema must be that of an object")
-        self.losses.drop("response_format")
+            raise self.losses.refusal(Field.OUTPUT, "the schema must be that of an object")
+        self.losses.lossy(Field.OUTPUT, "it can only be had as the input of a tool")
         taken = {tool.name for tool in tools}
         name = "answer"
         while name in taken:
@@ -272,17 +290,18 @@ class Foreign:
 
 def _is_doubtful(parts: tuple[Part, ...]) -> bool:
     """Whether a part may have to stay away."""
-    return any(
-        _is_doubtful(part.parts)
-        if isinstance(part, ToolResult)
-        else isinstance(part, Thinking | OpaquePart | Refusal)
-        for part in parts
-    )
+    for part in parts:
+        if isinstance(part, ToolResult):
+            if _is_doubtful(part.parts):
+                return True
+        elif type(part) in _DOUBTFUL:
+            return True
+    return False
 
 
 def _only_documents(parts: list[Part]) -> bool:
     """Bedrock wants text beside a document."""
-    kinds = {type(part) for part in parts}
+    kinds = [type(part) for part in parts]
     return Document in kinds and Text not in kinds
 
 

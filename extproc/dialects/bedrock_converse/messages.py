@@ -20,7 +20,6 @@ from extproc.dialects._signatures import unwrap
 from extproc.dialects._tools import arguments_text
 from extproc.dialects.bedrock_converse.words import AS_JSON, AS_TEXT, NAME, WITHIN, read_mark
 from extproc.model.chat import (
-    NOTHING,
     Audio,
     Document,
     Extra,
@@ -41,15 +40,53 @@ from extproc.model.errors import InvalidRequest
 Object: TypeAlias = dict[str, Json]
 _Read: TypeAlias = Callable[[Object, str], Part | None]
 
-_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
+_TURNS = {"user": Role.USER, "assistant": Role.ASSISTANT}
+_ROLES = {**_TURNS, "system": Role.SYSTEM}
 SERVER_USE = "server_tool_use"
 """the type of a call that the provider itself answers"""
 _MARKED = b"sluice1."
+_USE = ("toolUseId", "name", "input")
 
 
 def parse_messages(value: Json) -> tuple[Message, ...]:
     items = read.expect_list(value, "messages")
-    return tuple(_message(item, f"messages[{i}]") for i, item in enumerate(items))
+    return tuple([_plain(item) or _message(item, f"messages[{i}]") for i, item in enumerate(items)])
+
+
+def _plain(x: Json) -> Message | None:
+    """A turn of a form that most have, at once; None for one that must be looked at."""
+    if not isinstance(x, dict) or len(x) != 2:
+        return None
+    content, word = x.get("content"), x.get("role")
+    role = _TURNS.get(word) if isinstance(word, str) else None
+    if role is None or not isinstance(content, list):
+        return None
+    parts: list[Part] = []
+    for block in content:
+        part = _usual(block)
+        if part is None:
+            return None
+        parts.append(part)
+    return Message(role, tuple(parts))
+
+
+def _usual(x: Json) -> Part | None:
+    """A block of a form that most have, at once; None for one that must be looked at."""
+    if not isinstance(x, dict) or len(x) != 1:
+        return None
+    if isinstance(text := x.get("text"), str):
+        return Text(text)
+    if isinstance(use := x.get("toolUse"), dict) and len(use) == len(_USE) and "input" in use:
+        call_id, name = use.get("toolUseId"), use.get("name")
+        if isinstance(call_id, str) and isinstance(name, str):
+            return ToolCall(call_id, name, arguments_text(use["input"]))
+    if isinstance(result := x.get("toolResult"), dict) and len(result) == 2:
+        call_id, content = result.get("toolUseId"), result.get("content")
+        one = content[0] if isinstance(content, list) and len(content) == 1 else None
+        text = one.get("text") if isinstance(one, dict) and len(one) == 1 else None
+        if isinstance(call_id, str) and isinstance(text, str):
+            return ToolResult(call_id, (Text(text),))
+    return None
 
 
 def parse_system(value: Json) -> Message:
@@ -60,12 +97,9 @@ def parse_system(value: Json) -> Message:
 def parse_blocks(value: Json, path: str) -> tuple[Part, ...]:
     parts: list[Part] = []
     for i, item in enumerate(read.expect_list(value, path)):
-        if isinstance(item, dict) and len(item) == 1:
-            # By far the most frequent block.
-            text = item.get("text")
-            if isinstance(text, str):
-                parts.append(Text(text))
-                continue
+        if (part := _usual(item)) is not None:
+            parts.append(part)
+            continue
         x = read.expect_object(item, f"{path}[{i}]")
         if not (parts and "cachePoint" in x and _mark_last(parts, x)):
             parts.append(_part(x, f"{path}[{i}]"))
@@ -83,7 +117,7 @@ def _message(value: Json, path: str) -> Message:
         message = f"{path}.role must be one of {', '.join(_ROLES)}, got {word[:64]!r}"
         raise InvalidRequest(message, param=path + ".role", code="invalid_value")
     parts = parse_blocks(x["content"], path + ".content")
-    extra = NOTHING if len(x) == 2 else residue(NAME, x, ("role", "content"))
+    extra = residue(NAME, x, ("role", "content"))
     if role is Role.SYSTEM:
         extra = Extra(NAME, {WITHIN: True, **extra.fields})
     return Message(role, parts, extra=extra)
@@ -226,9 +260,6 @@ def unwrap_blob(data: str) -> tuple[str, str]:
     return unwrap(plain.decode("ascii", "replace"), NAME)
 
 
-_USE = ("toolUseId", "name", "input")
-
-
 def _tool_use(x: Object, path: str) -> Part | None:
     path += ".toolUse"
     use = read.expect_object(x["toolUse"], path)
@@ -241,7 +272,7 @@ def _tool_use(x: Object, path: str) -> Part | None:
         read.expect_string(use["toolUseId"], path + ".toolUseId"),
         read.expect_string(use["name"], path + ".name"),
         arguments_text(use["input"]),
-        extra=NOTHING if len(use) == len(_USE) else residue(NAME, x, (), {"toolUse": _USE}),
+        extra=residue(NAME, x, (), {"toolUse": _USE}),
     )
 
 
@@ -259,7 +290,7 @@ def _tool_result(x: Object, path: str) -> Part | None:
         read.expect_string(result["toolUseId"], path + ".toolUseId"),
         tuple(_result(item, f"{path}.content[{i}]") for i, item in enumerate(content)),
         is_error=failed,
-        extra=NOTHING if len(result) == len(known) else residue(NAME, x, (), {"toolResult": known}),
+        extra=residue(NAME, x, (), {"toolResult": known}),
     )
 
 

@@ -8,6 +8,7 @@ another dialect, `foreign` fits to Bedrock's ways.
 
 from __future__ import annotations
 
+import functools
 from typing import TypeAlias
 
 from extproc.codec import jsontext
@@ -43,6 +44,7 @@ _COUNTED = ("messages", "system", "toolConfig", MODEL_FIELDS)
 """what a count of tokens takes of a request"""
 
 
+@functools.lru_cache(maxsize=1024)
 def path_of(model: str, operation: str) -> str:
     """`:` and `/` of the name are quoted, as AWS's own clients do."""
     return f"/model/{names.write(model)}/{operation}"

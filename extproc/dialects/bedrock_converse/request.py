@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from extproc.dialects import _names as names
 from extproc.dialects import _reading as read
-from extproc.dialects._extras import CARRIED, refuse_shapes, residue
+from extproc.dialects._extras import BOUND, CARRIED, refuse_shapes, residue
 from extproc.dialects._options import BODY_MEMBER, read_options
 from extproc.dialects.bedrock_converse.fields import carried_whole, lift
 from extproc.dialects.bedrock_converse.messages import parse_messages, parse_system
@@ -26,6 +26,7 @@ from extproc.model.chat import (
     Extra,
     Json,
     Sampling,
+    Thinking,
     Tool,
     ToolChoice,
     ToolMode,
@@ -37,8 +38,6 @@ from extproc.model.errors import InvalidRequest, NotFound
 Object: TypeAlias = dict[str, Json]
 
 PREFIX = "/model/"
-# "sluice1." as text, and as the start of it in base64.
-_WRAPPINGS = (b"sluice1.", b"c2x1aWNlMS")
 
 
 def parse_path(path: str) -> tuple[str, str]:
@@ -81,6 +80,10 @@ _CANONICAL = frozenset(
 )
 
 
+_BOUND = ("guardrailConfig", "promptVariables")
+"""a guard that must not be left out unsaid, and words for a prompt that only Bedrock keeps"""
+
+
 def _chat(x: Object, headers: Headers, body: bytes, model: str, *, stream: bool) -> Chat:
     extra: Object = {}
     for name, value in x.items():
@@ -89,15 +92,17 @@ def _chat(x: Object, headers: Headers, body: bytes, model: str, *, stream: bool)
     if BODY_MEMBER in extra:
         del extra[BODY_MEMBER]
         extra[OPTIONS] = True
-    if any(mark in body for mark in _WRAPPINGS):
-        extra[WRAPPED] = True
     said, system = _given(x, "messages"), _given(x, "system")
     messages = () if said is None else parse_messages(said)
+    if any(type(part) is Thinking and part.origin != NAME for m in messages for part in m.parts):
+        extra[WRAPPED] = True
     if system is not None:
         messages = (parse_system(system), *messages)
     lifted = lift(extra)
     if carried := carried_whole(extra, lifted):
         extra[CARRIED] = carried
+    if bound := [name for name in _BOUND if extra.get(name)]:
+        extra[BOUND] = list(bound)
     tools, choice = _tools(x, extra)
     return Chat(
         dialect=NAME,
@@ -130,22 +135,24 @@ def _sampling(x: Object, extra: Object, top_k: int | None) -> Sampling:
     value = _given(x, "inferenceConfig")
     if value is None:
         return Sampling(top_k=top_k)
-    path = "inferenceConfig"
-    config = read.expect_object(value, path)
-    rest = dict(residue(NAME, config, _INFERENCE).fields)
+    config = read.expect_object(value, "inferenceConfig")
+    rest = residue(NAME, config, _INFERENCE)
+    if rest is not NOTHING:
+        extra["inferenceConfig"] = dict(rest.fields)
     stop = config.get("stopSequences")
-    words = () if stop is None else tuple(read.expect_list(stop, path + ".stopSequences"))
+    words = () if stop is None else read.expect_list(stop, "inferenceConfig.stopSequences")
     if stop == []:
-        rest["stopSequences"] = []
-    if rest:
-        extra[path] = rest
+        extra["inferenceConfig"] = {**rest.fields, "stopSequences": []}
     return Sampling(
-        temperature=read.optional_number(config.get("temperature"), path + ".temperature"),
-        top_p=read.optional_number(config.get("topP"), path + ".topP"),
+        temperature=read.optional_number(config.get("temperature"), "inferenceConfig.temperature"),
+        top_p=read.optional_number(config.get("topP"), "inferenceConfig.topP"),
         top_k=top_k,
-        max_tokens=read.optional_int(config.get("maxTokens"), path + ".maxTokens"),
+        max_tokens=read.optional_int(config.get("maxTokens"), "inferenceConfig.maxTokens"),
         stop=tuple(
-            read.expect_string(word, f"{path}.stopSequences[{i}]") for i, word in enumerate(words)
+            [
+                read.expect_string(word, f"inferenceConfig.stopSequences[{i}]")
+                for i, word in enumerate(words)
+            ]
         ),
     )
 
@@ -184,6 +191,9 @@ def _tools(x: Object, extra: Object) -> tuple[tuple[Tool, ...], ToolChoice | Non
         rest["tools"] = []
     tools: list[Tool] = []
     for i, item in enumerate(items):
+        if (usual := _usual(item)) is not None:
+            tools.append(usual)
+            continue
         shape = read.expect_object(item, f"{path}.tools[{i}]")
         if not (tools and _mark_last(tools, shape)):
             tools.append(_tool(shape, f"{path}.tools[{i}]"))
@@ -193,6 +203,18 @@ def _tools(x: Object, extra: Object) -> tuple[tuple[Tool, ...], ToolChoice | Non
     if rest:
         extra[path] = rest
     return tuple(tools), choice
+
+
+def _usual(x: Json) -> Tool | None:
+    """A tool of the form that most have, at once; None for one that must be looked at."""
+    spec = x.get("toolSpec") if isinstance(x, dict) and len(x) == 1 else None
+    if not isinstance(spec, dict) or len(spec) != 3:
+        return None
+    name, told, form = spec.get("name"), spec.get("description"), spec.get("inputSchema")
+    schema = form.get("json") if isinstance(form, dict) and len(form) == 1 else None
+    if schema is None or not name or not isinstance(name, str) or not isinstance(told, str):
+        return None
+    return Tool(name, told, schema)
 
 
 def _mark_last(tools: list[Tool], shape: Object) -> bool:

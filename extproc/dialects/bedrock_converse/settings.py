@@ -9,7 +9,8 @@ from extproc.dialects._loss import Losses
 from extproc.dialects._tools import schema_of
 from extproc.dialects.bedrock_converse.blocks import Blocks
 from extproc.dialects.bedrock_converse.words import NAME
-from extproc.model.chat import Json, Sampling, Tool, ToolChoice, ToolMode
+from extproc.model.chat import NOTHING, Json, Sampling, Tool, ToolChoice, ToolMode
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -39,7 +40,7 @@ class Tools:
     def _tool(self, tool: Tool) -> Json:
         if not tool.name:
             if tool.extra.dialect != NAME:
-                raise self._losses.refusal("tools", "only its own provider has this tool")
+                raise self._losses.refusal(Field.TOOLS, "only its own provider has this tool")
             return dict(tool.extra.fields)
         spec: Object = {"name": self._blocks.tool_name(tool.name)}
         if self._at_home:
@@ -55,12 +56,15 @@ class Tools:
             if tool.strict and self._strict:
                 spec["strict"] = True
             elif tool.strict:
-                self._losses.drop("strict")
+                self._losses.drop(Field.STRICT)
         out: Object = {"toolSpec": spec}
-        fill(out, tool.extra.home(NAME))
+        if tool.extra is not NOTHING:
+            self._losses.foreign(tool.extra, NAME)
+            fill(out, tool.extra.home(NAME))
         return out
 
     def _choice(self, choice: ToolChoice) -> Json:
+        self._losses.foreign(choice.extra, NAME)
         match choice.mode:
             case ToolMode.AUTO | ToolMode.NONE:
                 return {"auto": {}}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from extproc.dialects._extras import SHAPE, fill, residue
 from extproc.dialects._reading import count
 from extproc.model.chat import CacheMark, Json
+from extproc.model.fields import Field
 from extproc.model.reply import Reason, Usage
 
 NAME = "bedrock_converse"
@@ -36,6 +37,33 @@ AUDIO_FORMATS = frozenset(
     {"mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "m4a", "mpeg", "webm"}
 )
 TIERS = frozenset({"priority", "default", "flex", "reserved"})
+
+_OWN = "additionalModelRequestFields"
+FIELD_NAMES: Mapping[str, str] = {
+    Field.TEMPERATURE: "inferenceConfig.temperature",
+    Field.TOP_P: "inferenceConfig.topP",
+    Field.TOP_K: _OWN + ".top_k",
+    Field.MAX_TOKENS: "inferenceConfig.maxTokens",
+    Field.STOP: "inferenceConfig.stopSequences",
+    Field.METADATA: "requestMetadata",
+    Field.SERVICE_TIER: "serviceTier",
+    Field.EFFORT: "outputConfig.effort",
+    Field.BUDGET: _OWN + ".thinking.budget_tokens",
+    Field.OUTPUT: "outputConfig.textFormat",
+    Field.OUTPUT_DESCRIPTION: "outputConfig.textFormat.structure.jsonSchema.description",
+    Field.TOOLS: "toolConfig.tools",
+    Field.STRICT: "toolConfig.tools.toolSpec.strict",
+    Field.TOOL_CHOICE: "toolConfig.toolChoice",
+    Field.MODEL: "modelId",
+    Field.FIRST: "messages[0].role",
+    Field.THINKING: "reasoningContent",
+    Field.CITATIONS: "citationsContent",
+    Field.CACHE: "cachePoint",
+    Field.RESULT: "toolResult",
+    Field.RESULT_MEDIA: "toolResult.content",
+    Field.IS_ERROR: "toolResult.status",
+}
+"""what its clients call a `Field`, where that is not the field's own value"""
 
 # --- stop reasons ---------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
+from extproc.dialects._models import asked_for
 from extproc.dialects._opaque import Paths
 from extproc.dialects._options import read_options
 from extproc.dialects.cohere_chat.decoder import chat_decoder
@@ -37,10 +38,11 @@ from extproc.dialects.cohere_chat.rerank import (
     render_rerank,
     rerank_decoder,
 )
-from extproc.dialects.cohere_chat.words import JSON_HEADERS, NAME, read_usage
+from extproc.dialects.cohere_chat.words import FIELD_NAMES, JSON_HEADERS, NAME, read_usage
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
 from extproc.model.dialect import (
+    LIST_MODELS,
     Dialect,
     Endpoint,
     ModelCard,
@@ -54,9 +56,8 @@ from extproc.model.dialect import (
     WireReply,
 )
 from extproc.model.embed import Count, Embed, Opaque, Request, Rerank
-from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
+from extproc.model.errors import GatewayError, InvalidRequest, Unsupported
 
-_MODELS = "models"
 _MODEL = "model"
 _MODEL_PREFIX = "/v1/models/"
 _SDK = "x-fern-sdk-name"
@@ -91,11 +92,12 @@ class CohereChat:
         Endpoint("POST", "/v2/rerank", RERANK),
         Endpoint("POST", "/v1/rerank", RERANK_V1),
         Endpoint("POST", "/rerank", RERANK_V1),
-        Endpoint("GET", "/v1/models", _MODELS, header=_SDK),
+        Endpoint("GET", "/v1/models", LIST_MODELS, header=_SDK),
         Endpoint("GET", "/v1/models/*", _MODEL, header=_SDK),
         *_CARRIED,
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type", "retry-after"})
@@ -173,15 +175,11 @@ class CohereChat:
     ) -> WireReply:
         """The list, or the one model asked for. Raises `NotFound` if that one is not in it."""
         del call_id
-        wanted = request.model if isinstance(request, ListModels) else None
-        if wanted is None:
-            cards: list[Json] = [_card(card) for card in models]
-            return _ok({"models": cards})
-        for card in models:
-            if card.id == wanted:
-                return _ok(_card(card))
-        message = f"model '{wanted[:128]}' not found"
-        raise NotFound(message, param="model", code="model_not_found")
+        one = asked_for(models, request, "model '{}' not found")
+        if one is not None:
+            return _ok(_card(one))
+        cards: list[Json] = [_card(card) for card in models]
+        return _ok({"models": cards})
 
 
 def _card(card: ModelCard) -> Json:

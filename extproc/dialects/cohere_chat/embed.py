@@ -28,6 +28,7 @@ from extproc.model.call import Target
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.dialect import Headers, Rendered, ReplyContext, ReplyDecoder, ReplyHead
 from extproc.model.embed import Embed
+from extproc.model.fields import Field
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
 
 Object: TypeAlias = dict[str, Json]
@@ -92,7 +93,7 @@ def _body(request: Embed, model: str, losses: Losses) -> Object:
     texts: list[Json] = []
     for item in request.inputs:
         if not isinstance(item, str):
-            raise losses.refusal("input", "token ids mean nothing to another model")
+            raise losses.refusal(Field.INPUT, "token ids mean nothing to another model")
         texts.append(item)
     out: Object = {"model": model, "texts": texts}
     if request.input_type is not None or not at_home:
@@ -105,7 +106,7 @@ def _body(request: Embed, model: str, losses: Losses) -> Object:
     elif _TYPES in home:
         out["embedding_types"] = [request.encoding]
     if request.user is not None:
-        losses.drop("user")
+        losses.drop(Field.USER)
     fill(out, home)
     return out
 

@@ -15,11 +15,26 @@ from extproc.dialects._errors import refused_us, retry_after_of, said, unreadabl
 from extproc.dialects.cohere_chat.words import JSON_HEADERS
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
-from extproc.model.errors import ContextTooLong, GatewayError, Kind, Origin, Overloaded, UpstreamBad
+from extproc.model.errors import (
+    BudgetSpent,
+    ContextTooLong,
+    GatewayError,
+    Kind,
+    Origin,
+    Overloaded,
+    UpstreamBad,
+)
 
 _INVALID_TOKEN = 498
 """Cohere's own status for a key that is none"""
 _TOO_LONG = re.compile(r"too many tokens|(exceed|over).{0,60}(context|token limit)", re.IGNORECASE)
+
+
+_FIXED: Mapping[Kind, int] = {
+    Kind.BUDGET: BudgetSpent.status,
+    Kind.OVERLOADED: Overloaded.status,
+}
+"""statuses by which a client knows a kind, whatever the provider's own was"""
 
 
 def provider_error(status: int, headers: Headers, body: bytes) -> GatewayError:
@@ -79,5 +94,5 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         headers["www-authenticate"] = "Bearer"
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
-    status = Overloaded.status if error.kind is Kind.OVERLOADED else error.status
+    status = _FIXED.get(error.kind, error.status)
     return WireReply(status, headers, envelope(error, call_id))

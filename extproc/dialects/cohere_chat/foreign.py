@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from extproc.dialects import _tools
-from extproc.dialects._loss import Losses
-from extproc.dialects._turns import Speaker, Turn, turns
+from extproc.dialects._loss import Losses, field_of
+from extproc.dialects._turns import Speaker, Turn, only_text, turns
 from extproc.dialects.cohere_chat.home import call, image
+from extproc.dialects.cohere_chat.words import NAME
 from extproc.model.chat import (
     NOTHING,
     Chat,
@@ -31,6 +32,7 @@ from extproc.model.chat import (
     ToolCall,
     ToolResult,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -52,6 +54,11 @@ class _Conversation:
         self._documents: list[Json] = []
 
     def write(self, chat: Chat) -> tuple[list[Json], list[Json]]:
+        for message in chat.messages:
+            if message.name is not None:
+                self._losses.drop(Field.NAME)
+            if message.extra is not NOTHING:
+                self._losses.foreign(message.extra, NAME)
         # Cohere takes the system's word at the start only.
         found = turns(chat, self._losses)
         out: list[Json] = []
@@ -61,6 +68,10 @@ class _Conversation:
             out.append({"role": "system", "content": text})
         last = max((i for i, t in enumerate(found.turns) if _is_models(t)), default=-1)
         for i, turn in enumerate(found.turns):
+            text = only_text(turn.parts)
+            if text is not None:
+                out.append({"role": turn.speaker.value, "content": text})
+                continue
             self._note(turn.parts)
             parts = self._known(turn.parts, current=i > last)
             out.extend(self._assistant(parts) if _is_models(turn) else self._user(parts))
@@ -69,11 +80,16 @@ class _Conversation:
     # --- what gets lost
 
     def _note(self, parts: Iterable[Part]) -> None:
+        """Marks and members of parts that are kept; parts that are lost are named as a whole."""
         for part in parts:
+            if isinstance(part, OpaquePart | Thinking):
+                continue
+            if part.extra is not NOTHING:
+                self._losses.foreign(part.extra, NAME)
             if getattr(part, "cache", None) is not None:
-                self._losses.drop("cache")
-            if isinstance(part, Text | Document) and part.extra.fields.get("citations"):
-                self._losses.drop("citations")
+                self._losses.drop(Field.CACHE)
+            if isinstance(part, ToolResult):
+                self._note(part.parts)
 
     def _known(self, parts: Sequence[Part], *, current: bool) -> list[Part]:
         """Without what only the client's own dialect knows: refused where it is asked now."""
@@ -82,12 +98,12 @@ class _Conversation:
             if not isinstance(part, OpaquePart):
                 kept.append(part)
                 continue
-            kind = part.extra.fields.get("type")
-            name = kind if isinstance(kind, str) else "messages.content"
             if current:
-                why = "a part of this kind is known to one provider only"
-                raise self._losses.refusal(name, why)
-            self._losses.drop(name)
+                kind = part.extra.fields.get("type")
+                named = f" of type {kind[:64]}" if isinstance(kind, str) else ""
+                why = f"a part{named} is known to its own provider only"
+                raise self._losses.refusal(Field.CONTENT, why)
+            self._losses.drop(Field.CONTENT)
         return kept
 
     # --- the assistant
@@ -103,10 +119,9 @@ class _Conversation:
                     plain = ToolCall(part.id, part.name, part.arguments or "{}", extra=NOTHING)
                     calls.append(call(plain, self._names.sent(part.name)))
                 case Thinking():
-                    self._losses.drop("thinking")
+                    self._losses.drop(Field.THINKING)
                 case _:
-                    what = type(part).__name__.lower()
-                    self._losses.lossy(f"assistant.{what}", "a model's message holds text here")
+                    self._losses.lossy(field_of(part), "a model's message holds text here")
         out: Object = {"role": "assistant"}
         if texts:
             out["content"] = _text_content(texts)
@@ -135,13 +150,12 @@ class _Conversation:
     def _result(self, result: ToolResult, moved: list[Part]) -> Json:
         text = _tools.result_text(result)
         if result.is_error:
-            self._losses.drop("is_error")
+            self._losses.drop(Field.IS_ERROR)
             text = f"ERROR: {text}"
         self._known([p for p in result.parts if isinstance(p, OpaquePart)], current=False)
         media = [p for p in result.parts if not isinstance(p, Text | OpaquePart)]
         if media:
-            self._losses.drop("tool_result.media")
-            self._note(media)
+            self._losses.drop(Field.RESULT_MEDIA)
             moved.append(Text(f"From the result of tool call {result.call_id}:"))
             for part in media:
                 if isinstance(part, Document):
@@ -164,16 +178,15 @@ class _Conversation:
             case Image():
                 return self._image(part)
             case _:
-                what = type(part).__name__.lower()
-                raise self._losses.refusal(what, "it has no place in a user's message")
+                raise self._losses.refusal(field_of(part), "it has no place in a user's message")
 
     def _image(self, part: Image) -> Json:
         if self._vision is False:
-            raise self._losses.refusal("image", "the model takes no pictures")
+            raise self._losses.refusal(Field.IMAGE, "the model takes no pictures")
         if part.source.file_id is not None:
-            raise self._losses.refusal("image", "a file's id never leaves its provider")
+            raise self._losses.refusal(Field.FILE_ID, "a file's id never leaves its provider")
         if part.detail not in (None, *_DETAILS):
-            self._losses.drop("detail")
+            self._losses.drop(Field.DETAIL)
             part = Image(part.source)
         return image(part)
 
@@ -181,16 +194,16 @@ class _Conversation:
         """Words with a title. Cohere reads no files."""
         source, losses = part.source, self._losses
         if source.file_id is not None:
-            raise losses.refusal("document", "a file's id never leaves its provider")
+            raise losses.refusal(Field.FILE_ID, "a file's id never leaves its provider")
         if source.data is None:
-            raise losses.refusal("document", "it must be sent as data, not by URL")
+            raise losses.refusal(Field.DOCUMENT, "it must be sent as data, not by URL")
         kind = (source.media_type or "application/pdf").partition(";")[0].lower()
         if not kind.startswith("text/"):
-            raise losses.refusal("document", f"{kind} is not text")
+            raise losses.refusal(Field.DOCUMENT, f"{kind} is not text")
         try:
             words = base64.b64decode(source.data, validate=True).decode()
         except (binascii.Error, ValueError):
-            raise losses.refusal("document", "its data is not text in base64") from None
+            raise losses.refusal(Field.DOCUMENT, "its data is not text in base64") from None
         data: Object = {"text": words}
         if source.name:
             data = {"title": source.name, **data}

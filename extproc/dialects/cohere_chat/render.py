@@ -32,6 +32,7 @@ from extproc.model.chat import (
     ToolMode,
 )
 from extproc.model.dialect import Rendered
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -41,6 +42,19 @@ _LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _BAD_IN_NAME = re.compile(r"^[0-9]|[^A-Za-z0-9_]")
 _NAME_LIMIT = 64
 _MOST_STOPS = 5
+_CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.TOP_K,
+        Field.STOP,
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+    }
+)
+_AT_HOME = _CARRIED | {Field.LOGPROBS}
+"""Cohere tells probabilities in a form that no other client reads"""
 _BUDGETS = {"minimal": 2048, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
 
 
@@ -85,6 +99,7 @@ class _Writer:
     def body(self) -> Object:
         chat = self._chat
         self.losses.foreign(chat.extra, NAME)
+        self.losses.settings(chat, _AT_HOME if self._at_home else _CARRIED)
         out: Object = {"model": self._target.model}
         if self._at_home:
             messages, documents = write_home(chat.messages)
@@ -98,47 +113,37 @@ class _Writer:
             out["stream"] = True
         if chat.tools:
             self._put_tools(out)
-        if chat.tool_choice is not None and (chat.tools or self._at_home):
-            self._put_choice(out, chat.tool_choice)
+        if chat.tool_choice is not None:
+            self.losses.foreign(chat.tool_choice.extra, NAME)
+            if chat.tools or self._at_home:
+                self._put_choice(out, chat.tool_choice)
         self._put_sampling(out, chat.sampling)
         if chat.output is not None:
             self._put_output(out, chat.output)
         if chat.reasoning is not None:
             self._put_thinking(out, chat.reasoning)
-        self._drop_hints()
         fill(out, chat.extra.home(NAME))
         return out
-
-    def _drop_hints(self) -> None:
-        chat = self._chat
-        for name, value in (
-            ("user", chat.user),
-            ("metadata", chat.metadata),
-            ("service_tier", chat.service_tier),
-        ):
-            if value is not None:
-                self.losses.drop(name)
 
     # --- tools
 
     def _put_tools(self, out: Object) -> None:
         chat, losses = self._chat, self.losses
         if self._target.capabilities.tools is False and not self._at_home:
-            raise losses.refusal("tools", f"model {self._target.model} calls no tools")
+            raise losses.refusal(Field.TOOLS, f"model {self._target.model} calls no tools")
         choice = chat.tool_choice
         tools = [tool for tool in chat.tools if _is_wanted(tool, choice)]
         if not tools:
-            raise losses.refusal("tool_choice", "it names no tool of the request")
+            raise losses.refusal(Field.TOOL_CHOICE, "it names no tool of the request")
         out["tools"] = [self._tool(tool) for tool in tools]
         if all(tool.strict for tool in tools):
             out["strict_tools"] = True
         elif any(tool.strict for tool in tools):
-            losses.drop("strict")
+            losses.drop(Field.STRICT)
         if chat.parallel_tools is False:
-            losses.drop("parallel_tool_calls")
+            losses.drop(Field.PARALLEL_TOOLS)
 
     def _put_choice(self, out: Object, choice: ToolChoice) -> None:
-        self.losses.foreign(choice.extra, NAME)
         match choice.mode:
             case ToolMode.AUTO:
                 pass
@@ -155,10 +160,12 @@ class _Writer:
                 return dict(home)
             kind = tool.extra.fields.get("type")
             named = f" of type {kind}" if isinstance(kind, str) else ""
-            raise self.losses.refusal("tools", f"a tool{named} is known to its own provider only")
+            raise self.losses.refusal(
+                Field.TOOLS, f"a tool{named} is known to its own provider only"
+            )
         self.losses.foreign(tool.extra, NAME)
         if tool.cache is not None:
-            self.losses.drop("cache")
+            self.losses.drop(Field.CACHE)
         function: Object = {"name": tool.name if self._at_home else self.names.sent(tool.name)}
         if tool.description is not None:
             function["description"] = tool.description
@@ -193,20 +200,14 @@ class _Writer:
     def _fit(self, sampling: Sampling, values: Object) -> None:
         """What is out of Cohere's range is cut to it, and named."""
         losses = self.losses
-        if sampling.n is not None and sampling.n > 1:
-            raise losses.refusal("n", "it gives one answer to a request")
-        if sampling.logit_bias:
-            raise losses.refusal("logit_bias", "it cannot favour tokens")
-        if sampling.logprobs or sampling.top_logprobs:
-            raise losses.refusal("logprobs", "it tells them in a form that no other client reads")
         if len(sampling.stop) > _MOST_STOPS:
-            raise losses.refusal("stop", f"at most {_MOST_STOPS} sequences are taken")
+            raise losses.refusal(Field.STOP, f"at most {_MOST_STOPS} sequences are taken")
         values["logprobs"] = None
-        for name, least, most, word in _RANGES:
+        for name, least, most, field in _RANGES:
             value = values[name]
             if isinstance(value, int | float) and not least <= value <= most:
                 values[name] = min(max(value, least), most)
-                losses.drop(word)
+                losses.drop(field)
 
     def _put_output(self, out: Object, output: Output) -> None:
         losses = self.losses
@@ -218,10 +219,10 @@ class _Writer:
             form["json_schema"] = output.schema
         if not self._at_home:
             if output.description is not None:
-                losses.drop("response_format.description")
+                losses.drop(Field.OUTPUT_DESCRIPTION)
             beside = next((name for name in ("tools", "documents") if name in out), None)
             if beside is not None:
-                losses.lossy("response_format", f"it cannot have a form beside {beside}")
+                losses.lossy(Field.OUTPUT, f"it cannot have a form beside {beside}")
                 _instruct(out, output)
                 return
             if output.kind is OutputKind.JSON and not _speaks_of_json(out):
@@ -235,13 +236,13 @@ class _Writer:
         losses.foreign(reasoning.extra, NAME)
         effort, budget = reasoning.effort, reasoning.budget
         if reasoning.summary is not None:
-            losses.drop("reasoning.summary")
+            losses.drop(Field.SUMMARY)
         if effort is None and budget is None:
             return
         off = effort == "none" or budget == 0
         if self._target.capabilities.reasoning is False and not self._at_home:
             if not off:
-                losses.lossy("reasoning", f"model {self._target.model} does not think")
+                losses.no_thinking(reasoning)
             return
         thinking: Object = {"type": "disabled" if off and not self._at_home else "enabled"}
         if effort == "none":
@@ -258,10 +259,10 @@ class _Writer:
 
 
 _RANGES = (
-    ("p", 0.01, 0.99, "top_p"),
-    ("k", 0, 500, "top_k"),
-    ("frequency_penalty", 0, 1, "frequency_penalty"),
-    ("presence_penalty", 0, 1, "presence_penalty"),
+    ("p", 0.01, 0.99, Field.TOP_P),
+    ("k", 0, 500, Field.TOP_K),
+    ("frequency_penalty", 0, 1, Field.FREQUENCY_PENALTY),
+    ("presence_penalty", 0, 1, Field.PRESENCE_PENALTY),
 )
 
 

@@ -1,4 +1,4 @@
-"""Words that the files of the Cohere dialect share: its name, shapes, finish reasons, usage."""
+"""Words that the files of the Cohere dialect share: its name, fields, shapes, finish reasons, usage."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ from extproc.dialects import _extras
 from extproc.dialects._extras import SHAPE, fill
 from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
+from extproc.model.fields import Field
 from extproc.model.reply import Reason, Usage
 
 NAME = "cohere_chat"
 JSON_HEADERS = {"content-type": "application/json"}
+FIELD_NAMES: Mapping[str, str] = {
+    Field.TOP_P: "p",
+    Field.TOP_K: "k",
+    Field.STOP: "stop_sequences",
+    Field.EFFORT: "thinking",
+    Field.BUDGET: "thinking.token_budget",
+    Field.STRICT: "strict_tools",
+    Field.IMAGE: "image_url",
+    Field.DETAIL: "image_url.detail",
+    Field.DOCUMENT: "documents",
+    Field.INPUT: "texts",
+    Field.DIMENSIONS: "output_dimension",
+}
+"""what Cohere's clients call a field"""
 
 BARE = SHAPE + "bare"
 """a tool or a call that came without its `type`"""

@@ -25,6 +25,7 @@ from extproc.dialects.gemini_generate.embed import (
 )
 from extproc.dialects.gemini_generate.encoder import CountEncoder, gemini_encoder
 from extproc.dialects.gemini_generate.errors import envelope, provider_error, render_error
+from extproc.dialects.gemini_generate.fields import FIELD_NAMES
 from extproc.dialects.gemini_generate.paths import moved, path_to, place_of
 from extproc.dialects.gemini_generate.render import render_chat, render_count
 from extproc.dialects.gemini_generate.request import STREAM, parse_chat, parse_count
@@ -32,6 +33,7 @@ from extproc.dialects.gemini_generate.words import NAME, read_usage
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
 from extproc.model.dialect import (
+    LIST_MODELS,
     Dialect,
     Endpoint,
     ModelCard,
@@ -49,7 +51,6 @@ from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsuppo
 from extproc.model.reply import Usage
 
 _METHOD = "method"
-_MODELS = "models"
 _MODEL = "model"
 _KEY = "x-goog-api-key"
 """tells this API's model lists from OpenAI's, which have the same path"""
@@ -78,13 +79,14 @@ class Gemini:
         Endpoint("POST", "/v1/projects/*", _METHOD),
         Endpoint("POST", "/v1beta1/publishers/*", _METHOD),
         Endpoint("POST", "/v1/publishers/*", _METHOD),
-        Endpoint("GET", "/v1beta/models", _MODELS),
+        Endpoint("GET", "/v1beta/models", LIST_MODELS),
         Endpoint("GET", "/v1beta/models/*", _MODEL),
-        Endpoint("GET", "/v1/models", _MODELS, header=_KEY),
+        Endpoint("GET", "/v1/models", LIST_MODELS, header=_KEY),
         Endpoint("GET", "/v1/models/*", _MODEL, header=_KEY),
         *opaque.endpoints(_OTHERS, ("",)),
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = ""
     # The project that pays is ours, so `x-goog-user-project` is not here.
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})

@@ -49,7 +49,6 @@ from extproc.model.chat import (
 
 Object: TypeAlias = dict[str, Json]
 
-_TURNS = frozenset({"user", "model", "function"})
 _ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "function": Role.TOOL}
 
 
@@ -59,14 +58,26 @@ def parse_contents(x: Object, key: str = "contents") -> tuple[Message, ...]:
     reader = _Reader()
     system = x.get("systemInstruction")
     if system is not None:
-        shape = read.expect_object(system, "systemInstruction")
-        messages.append(reader.message(shape, "systemInstruction", 0, Role.SYSTEM))
+        messages.append(reader.message(system, "systemInstruction", 0, Role.SYSTEM))
     if x.get(key) is None:
         raise read.missing(key)
     for i, item in enumerate(listed(x[key])):
-        path = f"{key}[{i}]"
-        messages.append(reader.message(read.expect_object(item, path), path, i))
+        messages.append(_usual(item) or reader.message(item, f"{key}[{i}]", i))
     return tuple(messages)
+
+
+def _usual(value: Json) -> Message | None:
+    """A turn of nothing but one text, as most are; None for any other."""
+    if not isinstance(value, dict) or len(value) != 2:
+        return None
+    word, parts = value.get("role"), value.get("parts")
+    if not isinstance(word, str) or not isinstance(parts, list) or len(parts) != 1:
+        return None
+    role, part = _ROLES.get(word), parts[0]
+    if role is None or not isinstance(part, dict) or len(part) != 1:
+        return None
+    text = part.get("text")
+    return Message(role, (Text(text),)) if isinstance(text, str) else None
 
 
 def listed(value: Json) -> list[Json]:
@@ -82,12 +93,16 @@ class _Reader:
     def __init__(self) -> None:
         self._waiting: dict[str, deque[str]] = {}
 
-    def message(self, x: Object, path: str, at: int, role: Role | None = None) -> Message:
+    def message(self, item: Json, path: str, at: int, role: Role | None = None) -> Message:
+        x = read.expect_object(item, path)
         value = x.get("parts")
         word = x.get("role")
-        plain = role is None and len(x) == 2 and isinstance(value, list)
-        if plain and isinstance(word, str) and word in _TURNS:
-            return Message(_ROLES[word], self._parts(listed(value), path, at))
+        if isinstance(value, list):
+            plain = role if len(x) == 1 else None
+            if role is None and len(x) == 2 and isinstance(word, str):
+                plain = _ROLES.get(word)
+            if plain is not None:
+                return Message(plain, self._parts(value, path, at))
         word = read.optional_string(word, path + ".role")
         known = ["parts"]
         if role is None:
@@ -132,7 +147,8 @@ class _Reader:
         args = call.get("args")
         arguments = "" if args is None else arguments_text(read.expect_object(args, path + ".args"))
         known = ("name", "args", "id") if given else ("name", "args")
-        extra = residue(x, ("thoughtSignature",), {"functionCall": known})
+        bare = len(x) == 1 and len(call) == len(known) and args is not None
+        extra = NOTHING if bare else residue(x, ("thoughtSignature",), {"functionCall": known})
         call_id = given or minted_id(NAME, *at, name)
         if not given:
             extra = marked(extra, NO_ID, True)
@@ -144,28 +160,31 @@ class _Reader:
         result = read.expect_object(x["functionResponse"], path)
         name = read.optional_string(result.get("name"), path + ".name")
         given = read.optional_string(result.get("id"), path + ".id")
-        known = ["name", "response", "parts"]
-        waiting = self._waiting.get(name or "") or deque[str]()
-        if given and (given in waiting or not waiting):
+        response = result.get("response")
+        waiting = self._waiting.get(name or "")
+        known = ("name", "response", "parts")
+        if given and (not waiting or given in waiting):
             call_id = given
-            known.append("id")
-            if given in waiting:
+            known = ("name", "response", "parts", "id")
+            if waiting:
                 waiting.remove(given)
         else:
             call_id = waiting.popleft() if waiting else minted_id(NAME, *at, name or "")
-        extra = residue(x, (), {"functionResponse": known})
+        bare = len(x) == 1 and len(result) == 3 and name is not None and response is not None
+        rest: Object = {}
+        if not (bare and "id" in known):
+            rest.update(residue(x, (), {"functionResponse": known}).fields)
         if "id" not in known:
-            extra = marked(extra, NO_ID, True)
-        response = result.get("response")
+            rest[NO_ID] = True
         if response is not None:
-            read.expect_object(response, path + ".response")
-            extra = marked(extra, CALL_PARTS, response)
+            rest[CALL_PARTS] = read.expect_object(response, path + ".response")
         text, is_error = answer_of(response)
         parts: list[Part] = [Text(text)] if text else []
         if result.get("parts") is not None:
             for i, item in enumerate(listed(result["parts"])):
                 where = f"{path}.parts[{i}]"
                 parts.append(media(read.expect_object(item, where), where))
+        extra = Extra(NAME, rest) if rest else NOTHING
         return ToolResult(call_id, tuple(parts), name, is_error, extra=extra)
 
 

@@ -26,6 +26,7 @@ from extproc.model.call import Target
 from extproc.model.chat import Extra, Json, Options
 from extproc.model.dialect import Headers, Rendered, ReplyContext
 from extproc.model.embed import Embed
+from extproc.model.fields import Field
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
 
 ONE_TEXT = "embedContent"
@@ -112,7 +113,12 @@ def _shared(shapes: Sequence[Object], name: str) -> Json:
 
 
 def _text_of(content: Json) -> str | None:
-    """The one text of a content, or of an instance; None for anything else."""
+    """The one text of a content, or of an instance; None for anything else.
+
+    A content is one input and becomes one vector, however many parts it has. The API's
+    reference says that the texts of all parts count, and not what stands between them:
+    nothing does here.
+    """
     if isinstance(content, str):
         return content
     parts = content.get("parts") if isinstance(content, dict) else None
@@ -139,12 +145,12 @@ def render_embed(embed: Embed, target: Target) -> Rendered:
     texts: list[str] = []
     for item in embed.inputs:
         if not isinstance(item, str):
-            raise losses.refusal("input", "tokens of another provider mean nothing to it")
+            raise losses.refusal(Field.INPUT, "tokens of another provider mean nothing to it")
         texts.append(item)
     if verb == ONE_TEXT and len(texts) != 1:
-        raise losses.refusal("input", "this model embeds one text a request")
+        raise losses.refusal(Field.INPUT, "this model embeds one text a request")
     if embed.user is not None:
-        losses.drop("user")
+        losses.drop(Field.USER)
     losses.foreign(embed.extra, NAME)
     asked = home.get(_VERB) == verb
     if embed.raw and embed.dialect == NAME and asked and _keeps_model(embed, target, verb):

@@ -22,7 +22,6 @@ from extproc.model.errors import (
     ContextTooLong,
     GatewayError,
     Kind,
-    Origin,
     RateLimited,
 )
 
@@ -161,8 +160,7 @@ def envelope(error: GatewayError, call_id: str) -> bytes:
 
 def status_of(error: GatewayError) -> int:
     """Google has no 402: what is spent is exhausted."""
-    spent = isinstance(error, BudgetSpent) and error.origin is Origin.GATEWAY
-    return RateLimited.status if spent else error.status
+    return RateLimited.status if isinstance(error, BudgetSpent) else error.status
 
 
 def render_error(error: GatewayError, call_id: str) -> WireReply:

@@ -36,6 +36,8 @@ from extproc.dialects.gemini_generate.words import (
 from extproc.dialects.gemini_generate.written import Contents, Object
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NO_SAMPLING,
+    NOTHING,
     Chat,
     Json,
     Output,
@@ -47,6 +49,7 @@ from extproc.model.chat import (
 )
 from extproc.model.dialect import Rendered
 from extproc.model.embed import Count
+from extproc.model.fields import Field
 
 HEADERS = {"content-type": "application/json"}
 _EVENTS = "alt=sse"
@@ -57,13 +60,17 @@ def render_chat(chat: Chat, target: Target) -> Rendered:
     """The request for `target`. Raises `Unsupported` for what must not be dropped."""
     home = chat.extra.home(NAME)
     verb = STREAM if chat.stream else "generateContent"
-    query = _EVENTS if chat.stream and ARRAY not in home else ""
-    path = path_to(target, verb, version_of(home), query)
+    path = path_to(target, verb, version_of(home), _EVENTS if chat.stream else "")
+    # Plain JSON says of no reply that it is a stream, so an array is asked for as events too.
+    array = ARRAY in home
     if (body := untouched(chat, home, target)) is not None:
-        return Rendered(path, body, HEADERS, (), chat.stream)
+        return Rendered(path, body, HEADERS, (), chat.stream, reshaped=array)
     writer = Writer(chat, target)
     body = jsontext.dumps(writer.body())
-    return Rendered(path, body, HEADERS, writer.dropped, chat.stream, renamed=writer.renamed)
+    renamed = writer.renamed
+    return Rendered(
+        path, body, HEADERS, writer.dropped, chat.stream, renamed=renamed, reshaped=array
+    )
 
 
 def render_count(count: Count, target: Target) -> Rendered:
@@ -136,6 +143,7 @@ class Writer:
         if config:
             out["generationConfig"] = config
         self._about(out)
+        self._losses.settings(chat, _CARRIED)
         self._losses.foreign(chat.extra, NAME)
         fill(out, self._home)
         ones = self._home.get(ONE)
@@ -148,19 +156,17 @@ class Writer:
         return out
 
     def _about(self, out: Object) -> None:
-        """Who asks, and how urgent it is."""
+        """Whose it is, and how urgent."""
         chat = self._chat
-        if chat.user is not None:
-            self._losses.drop("user")
         if chat.parallel_tools is False:
-            self._losses.drop("parallel_tool_calls")
+            self._losses.drop(Field.PARALLEL_TOOLS)
         if chat.metadata is not None:
             labels = dict(chat.metadata)
             carried = self._at_home or (self._target.variant == VERTEX and _are_labels(labels))
             if carried:
                 out["labels"] = dict[str, Json](labels)
             elif labels:
-                self._losses.drop("metadata")
+                self._losses.drop(Field.METADATA)
         tier = chat.service_tier
         if tier is None:
             return
@@ -168,16 +174,16 @@ class Writer:
         if word is not None:
             out["serviceTier"] = word
         elif tier != "auto":
-            self._losses.drop("service_tier")
+            self._losses.drop(Field.SERVICE_TIER)
 
     # --- generationConfig
 
     def _sampling(self, out: Object) -> None:
         sampling = self._chat.sampling
-        if sampling.logit_bias:
-            raise self._losses.refusal("logit_bias", "it has no such setting")
+        if sampling is NO_SAMPLING:
+            return
         if len(sampling.stop) > _MOST_STOPS and not self._at_home:
-            raise self._losses.refusal("stop", f"it takes at most {_MOST_STOPS} sequences")
+            raise self._losses.refusal(Field.STOP, f"it takes at most {_MOST_STOPS} sequences")
         if sampling.stop:
             out["stopSequences"] = list(sampling.stop)
         for name, value in (
@@ -196,6 +202,9 @@ class Writer:
                 out[name] = value
 
     def _output(self, out: Object, output: Output) -> None:
+        self._losses.foreign(output.extra, NAME)
+        if output.description is not None:
+            self._losses.drop(Field.OUTPUT_DESCRIPTION)
         if output.kind is OutputKind.TEXT:
             if self._at_home:
                 out["responseMimeType"] = "text/plain"
@@ -212,31 +221,36 @@ class Writer:
     def _reasoning(self, out: Object, reasoning: Reasoning) -> None:
         if self._at_home:
             out["thinkingConfig"] = _thinking_home(reasoning)
-        elif self._target.capabilities.reasoning is False or _OLD.match(self._target.model):
-            self._losses.drop("reasoning")
-        elif (config := self._thinking(reasoning)) is not None:
+            return
+        self._losses.foreign(reasoning.extra, NAME)
+        off = reasoning.effort == "none" or (reasoning.effort is None and reasoning.budget == 0)
+        if self._target.capabilities.reasoning is False or _OLD.match(self._target.model):
+            if not off:
+                self._losses.no_thinking(reasoning)
+        elif (config := self._thinking(reasoning, off=off)) is not None:
             out["thinkingConfig"] = config
 
-    def _thinking(self, reasoning: Reasoning) -> Object | None:
+    def _thinking(self, reasoning: Reasoning, *, off: bool) -> Object | None:
         """Levels for the third generation, a budget for the one before. What thinks also shows it."""
         effort, budget = reasoning.effort, reasoning.budget
         model = self._target.model
-        off = effort == "none" or (effort is None and budget == 0)
         if effort is None and budget is None:
             return {"includeThoughts": True} if reasoning.summary else None
         if not is_gen_3(model):
             least, most = (128, 32768) if "pro" in model else (0, 24576)
             given = _BUDGETS.get(effort or "", budget or 0) if budget is None or off else budget
-            if off and least:
-                self._losses.drop("reasoning_effort")
             spent = given if given < 0 else max(least, min(most, given))
+            if spent != given and (off or budget is not None):
+                self._losses.drop(Field.EFFORT if budget is None else Field.BUDGET)
             return {"thinkingBudget": spent, "includeThoughts": not off}
         if off or effort is not None:
             level = "MINIMAL" if off else _LEVELS.get(effort or "", "HIGH")
             if level == "MINIMAL" and "pro" in model:
                 level = "LOW"
                 if off:
-                    self._losses.drop("reasoning_effort")
+                    self._losses.drop(Field.BUDGET if effort is None else Field.EFFORT)
+            if budget is not None and effort is not None:
+                self._losses.drop(Field.BUDGET)
             return {"thinkingLevel": level, "includeThoughts": not off}
         return {"thinkingBudget": budget, "includeThoughts": True}
 
@@ -248,9 +262,11 @@ class Writer:
         declared: list[Json] | None = None
         for tool in self._chat.tools:
             if not tool.name and tool.extra.dialect != NAME:
-                raise self._losses.refusal("tools", "one of them only another provider knows")
+                raise self._losses.refusal(Field.TOOLS, "one of them only another provider knows")
             if tool.cache is not None:
-                self._losses.drop("cache")
+                self._losses.drop(Field.CACHE)
+            if tool.extra is not NOTHING:
+                self._losses.foreign(tool.extra, NAME)
             entry = home_of(tool.extra).get(ENTRY, at)
             if not tools or entry != at:
                 tools.append({})
@@ -287,6 +303,7 @@ class Writer:
 
     def _choice(self, choice: ToolChoice, *, strict: bool) -> Object:
         names = self._contents.names
+        self._losses.foreign(choice.extra, NAME)
         word = home_of(choice.extra).get(MODE)
         if not isinstance(word, str) or MODES.get(word) is not _plain(choice.mode):
             word = _MODE_WORDS[choice.mode]
@@ -299,6 +316,22 @@ class Writer:
         return out
 
 
+_CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.TOP_K,
+        Field.STOP,
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+        Field.N,
+        Field.LOGPROBS,
+        Field.METADATA,
+        Field.SERVICE_TIER,
+    }
+)
+"""metadata and tier as far as they go: see `_about`"""
 _TIERS: Mapping[str, str] = {
     "default": "standard",
     "standard": "standard",

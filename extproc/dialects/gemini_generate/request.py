@@ -34,6 +34,7 @@ from extproc.dialects.gemini_generate.words import (
     residue,
 )
 from extproc.model.chat import (
+    NO_SAMPLING,
     Chat,
     Extra,
     Json,
@@ -143,8 +144,11 @@ class _Rest:
 
     def config(self, config: Object, known: Collection[str]) -> None:
         """Keeps what is neither usual nor `known` of `generationConfig`; that the answer is text is no loss."""
-        names = [name for name in _CONFIG if not _is_odd(name, config.get(name))]
-        kept = dict(residue(config, (*names, *known)).fields)
+        kept = {
+            name: value
+            for name, value in config.items()
+            if not (name in _CONFIG or name in known) or _is_odd(name, value)
+        }
         if kept.get("responseModalities") == ["TEXT"]:
             del kept["responseModalities"]
             self._fields[TEXT_ONLY] = True
@@ -164,20 +168,22 @@ class _Rest:
 
 # --- generationConfig -----------------------------------------------------------------------
 
-_CONFIG = (
-    "temperature",
-    "topP",
-    "topK",
-    "maxOutputTokens",
-    "stopSequences",
-    "seed",
-    "frequencyPenalty",
-    "presencePenalty",
-    "candidateCount",
-    "responseLogprobs",
-    "logprobs",
-    "thinkingConfig",
+_SAMPLED = frozenset(
+    {
+        "temperature",
+        "topP",
+        "topK",
+        "maxOutputTokens",
+        "stopSequences",
+        "seed",
+        "frequencyPenalty",
+        "presencePenalty",
+        "candidateCount",
+        "responseLogprobs",
+        "logprobs",
+    }
 )
+_CONFIG = _SAMPLED | {"thinkingConfig"}
 _PATH = "generationConfig."
 
 
@@ -192,15 +198,18 @@ def _config(x: Object, rest: _Rest) -> Object:
 
 def _is_odd(name: str, value: Json) -> bool:
     """Values that the canonical model cannot tell from their absence, or not hold."""
+    if value is None:
+        return True
     if name == "topK":
         return isinstance(value, float) and not value.is_integer()
     return name == "stopSequences" and value == []
 
 
 def _sampling(x: Object) -> Sampling:
-    if not x:
-        return Sampling()
-    words = read.expect_list(x.get("stopSequences") or [], _PATH + "stopSequences")
+    if _SAMPLED.isdisjoint(x):
+        return NO_SAMPLING
+    stop = x.get("stopSequences")
+    words = [] if stop is None else read.expect_list(stop, _PATH + "stopSequences")
     return Sampling(
         temperature=_number(x, "temperature"),
         top_p=_number(x, "topP"),
@@ -219,11 +228,13 @@ def _sampling(x: Object) -> Sampling:
 
 
 def _number(x: Object, name: str) -> float | None:
-    return read.optional_number(x.get(name), _PATH + name)
+    value = x.get(name)
+    return None if value is None else read.optional_number(value, _PATH + name)
 
 
 def _integer(x: Object, name: str) -> int | None:
-    return read.optional_int(x.get(name), _PATH + name)
+    value = x.get(name)
+    return None if value is None else read.optional_int(value, _PATH + name)
 
 
 def _top_k(x: Object) -> int | None:
@@ -289,7 +300,7 @@ def _reasoning(x: Object) -> Reasoning | None:
 # --- tools ----------------------------------------------------------------------------------
 
 DECLARATIONS = "functionDeclarations"
-_DECLARED = ("name", "description", "parameters", "parametersJsonSchema")
+_DECLARED = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
 
 
 def _tools(x: Object, rest: _Rest) -> tuple[Tool, ...]:
@@ -319,16 +330,15 @@ def _declared(x: Object, path: str, entry: int) -> Tool:
     if not name:
         raise read.missing(path + ".name")
     shown, own = x.get("parametersJsonSchema"), x.get("parameters")
-    extra = marked(residue(x, _DECLARED), ENTRY, entry)
-    if shown is None and own is not None:
-        extra = marked(extra, SCHEMA, own)
-    elif own is not None:
-        extra = marked(extra, "parameters", own)
+    rest = {key: value for key, value in x.items() if value is None or key not in _DECLARED}
+    rest[ENTRY] = entry
+    if own is not None:
+        rest[SCHEMA if shown is None else "parameters"] = own
     return Tool(
         name=name,
         description=read.optional_string(x.get("description"), path + ".description"),
         parameters=json_schema(own) if shown is None else shown,
-        extra=extra,
+        extra=Extra(NAME, rest),
     )
 
 

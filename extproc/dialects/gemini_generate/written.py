@@ -17,7 +17,7 @@ from extproc.dialects._extras import fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._media import type_of
 from extproc.dialects._tools import Names, arguments_object, calls_of, result_text
-from extproc.dialects._turns import FOLDED, Speaker, turns
+from extproc.dialects._turns import FOLDED, Speaker, only_text, turns
 from extproc.dialects.gemini_generate.contents import answer_of, home_of
 from extproc.dialects.gemini_generate.words import (
     CALL_PARTS,
@@ -31,6 +31,7 @@ from extproc.dialects.gemini_generate.words import (
 )
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NOTHING,
     Audio,
     Chat,
     Document,
@@ -47,9 +48,11 @@ from extproc.model.chat import (
     ToolCall,
     ToolResult,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
+_MODEL = Speaker.ASSISTANT
 DUMMY = "skip_thought_signature_validator"
 """what Google documents for calls that another model made"""
 
@@ -117,7 +120,9 @@ class Contents:
         taken = turns(self._chat, self._losses)
         for message in self._chat.messages:
             if message.name is not None:
-                self._losses.drop("name")
+                self._losses.drop(Field.NAME)
+            if message.extra is not NOTHING:
+                self._losses.foreign(message.extra, NAME)
         system: list[Part] = list(taken.system)
         contents: list[Json] = []
         if system and not taken.turns:
@@ -128,8 +133,9 @@ class Contents:
             out["systemInstruction"] = {"parts": self._parts(system)}
         for turn in taken.turns:
             self._current = turn is taken.turns[-1]
-            model = turn.speaker is Speaker.ASSISTANT
-            parts = self._parts(turn.parts if model else self._in_order(turn.parts))
+            model = turn.speaker is _MODEL
+            ordered = model or len(turn.parts) == 1
+            parts = self._parts(turn.parts if ordered else self._in_order(turn.parts))
             if model:
                 self._sign(parts)
             if parts:
@@ -158,6 +164,9 @@ class Contents:
     # --- parts
 
     def _parts(self, parts: Sequence[Part]) -> list[Json]:
+        text = only_text(parts)
+        if text is not None:
+            return [{"text": text}]
         out: list[Json] = []
         signature: str | None = None
         for part in parts:
@@ -185,14 +194,15 @@ class Contents:
     def _thinking(self, part: Thinking, out: list[Json]) -> str | None:
         """Writes what stands by itself; gives the signature that belongs to the part that follows."""
         if part.origin != NAME:
-            self._losses.drop("thinking")
+            self._losses.drop(Field.THINKING)
             return None
+        self._losses.foreign(part.extra, NAME)
         extra = home_of(part.extra)
         form = extra.get(FORM)
         if not part.text and form is None:
             return part.signature
         if part.text and not self._at_home and part.signature is None:
-            self._losses.drop("thinking")
+            self._losses.drop(Field.THINKING)
             return None
         shape: Object = {"text": part.text}
         if form != "own":
@@ -212,6 +222,8 @@ class Contents:
             case ToolResult():
                 out = {"functionResponse": self._result(part)}
             case Image():
+                if part.detail not in (None, "auto"):
+                    self._losses.drop(Field.DETAIL)
                 out = self._medium(part.source, "image/jpeg", home_of(part.extra).get(DATA))
             case Audio():
                 kind = type_of(part.format or "wav") or "audio/wav"
@@ -222,17 +234,22 @@ class Contents:
                 return self._opaque(part)
             case Thinking():
                 return None
-        if isinstance(part, Text | Image | Document | ToolCall | ToolResult) and part.cache:
-            self._losses.drop("cache")
+        self._told(part)
         fill(out, home_of(part.extra))
         return out
+
+    def _told(self, part: Part) -> None:
+        """Names what a part loses."""
+        if isinstance(part, Text | Image | Document | ToolCall | ToolResult) and part.cache:
+            self._losses.drop(Field.CACHE)
+        self._losses.foreign(part.extra, NAME)
 
     def _opaque(self, part: OpaquePart) -> Object | None:
         if part.extra.dialect == NAME:
             return dict(part.extra.fields)
         if self._current:
-            raise self._losses.refusal("messages", "a part of it only another provider knows")
-        self._losses.drop("messages.content")
+            raise self._losses.refusal(Field.CONTENT, "a part of it only another provider knows")
+        self._losses.drop(Field.CONTENT)
         return None
 
     def _call(self, call: ToolCall) -> Object:
@@ -257,6 +274,9 @@ class Contents:
             out["name"] = name
         if result.call_id and NO_ID not in extra:
             out["id"] = result.call_id
+        for part in result.parts:
+            if isinstance(part, Text):
+                self._told(part)
         text = result_text(result)
         response = extra.get(CALL_PARTS)
         if not isinstance(response, dict) or answer_of(response) != (text, result.is_error):
@@ -273,7 +293,7 @@ class Contents:
         others = [part for part in result.parts if not isinstance(part, Text)]
         if not others or self._gen_3:
             return []
-        self._losses.drop("tool_result.media")
+        self._losses.drop(Field.RESULT_MEDIA)
         return [written for one in others if (written := self._part(one)) is not None]
 
     def _medium(self, source: Source, default: str, data_form: Json) -> Object:
@@ -285,9 +305,8 @@ class Contents:
                 inline["mimeType"] = kind or default
             return {"inlineData": inline}
         if source.file_id is not None and not self._at_home:
-            raise self._losses.refusal(
-                "file_id", "a file is known only to the provider that has it"
-            )
+            why = "a file is known only to the provider that has it"
+            raise self._losses.refusal(Field.FILE_ID, why)
         file: Object = {"fileUri": source.url or source.file_id}
         if kind is not None or not self._at_home:
             file["mimeType"] = kind or _type_of_url(source.url) or default
@@ -311,6 +330,8 @@ def _response(text: str, *, is_error: bool) -> Json:
     """The object that a result must be: objects as they are, all else under a word of the API."""
     if is_error:
         return {"error": text}
+    if text.lstrip()[:1] != "{":
+        return {"output": text}
     try:
         value = jsontext.loads(text.encode("utf-8", "surrogatepass"))
     except jsontext.BadJson:

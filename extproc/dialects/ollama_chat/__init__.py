@@ -27,6 +27,7 @@ from extproc.dialects.ollama_chat.words import (
     CHAT_PATH,
     EMBED_PATH,
     EMBEDDINGS_PATH,
+    FIELD_NAMES,
     GENERATE_PATH,
     NAME,
 )
@@ -58,11 +59,12 @@ class OllamaChat:
         Endpoint("POST", GENERATE_PATH, "generate"),
         Endpoint("POST", EMBED_PATH, "embed"),
         Endpoint("POST", EMBEDDINGS_PATH, "embeddings"),
-        Endpoint("GET", "/api/tags", "tags"),
+        Endpoint("GET", "/api/tags", "models"),
         Endpoint("POST", "/api/show", "show"),
         Endpoint("GET", "/api/version", "version"),
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type", "retry-after"})
@@ -77,7 +79,7 @@ class OllamaChat:
                 return parse_embed(head.headers, body)
             case "embeddings":
                 return parse_embed(head.headers, body, one_prompt=True)
-            case "tags":
+            case "models":
                 read_options(head.headers)
                 return ListModels(NAME)
             case "version":

@@ -6,17 +6,20 @@ Pictures must be data; what is no text and no picture is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from extproc.dialects._extras import fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._tools import arguments_object, names_by_id
+from extproc.dialects._turns import only_text
 from extproc.dialects.ollama_chat.messages import ROLE
 from extproc.dialects.ollama_chat.words import INDEX, LOAD, MINTED, NAME
 from extproc.model.call import Target
 from extproc.model.chat import (
     NOTHING,
     Audio,
+    CacheMark,
     Chat,
     Document,
     Extra,
@@ -33,6 +36,7 @@ from extproc.model.chat import (
     ToolResult,
 )
 from extproc.model.errors import Unsupported
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -44,6 +48,7 @@ class Conversation:
         self._chat = chat
         self._sees = target.capabilities.vision
         self._at_home = chat.dialect == NAME
+        self._words = _WORDS if self._at_home else _WORDS_OF_OTHERS
         self._names = names_by_id(chat)
         self._losses = losses
 
@@ -53,7 +58,10 @@ class Conversation:
         )
         messages: list[Json] = []
         for i, message in enumerate(self._chat.messages):
-            if not any(_loads(part) for part in message.parts):
+            text = only_text(message.parts)
+            if text is not None and message.extra is NOTHING and message.name is None:
+                messages.append({"role": self._words[message.role], "content": text})
+            elif not any(_loads(part) for part in message.parts):
                 messages.extend(self._message(message, current=i >= last))
         if messages or not self._at_home:
             out["messages"] = messages
@@ -61,12 +69,8 @@ class Conversation:
     def _message(self, message: Message, current: bool) -> list[Json]:
         """One message, or one for each tool result, and the rest (with their pictures) after them."""
         if message.name is not None:
-            self._losses.drop("name")
-        only = message.parts[0] if len(message.parts) == 1 else None
-        if isinstance(only, Text) and only.cache is None and message.extra is NOTHING:
-            developer = message.role is Role.DEVELOPER and not self._at_home
-            word = "system" if developer else message.role.value
-            return [{"role": word, "content": only.text}]
+            self._losses.drop(Field.NAME)
+        self._losses.foreign(message.extra, NAME)
         written: list[Json] = []
         rest: list[Part] = []
         for part in message.parts:
@@ -84,8 +88,7 @@ class Conversation:
 
     def _one(self, role: Role, parts: list[Part], extra: Extra, current: bool) -> Json:
         home = extra.home(NAME)
-        word = "system" if role is Role.DEVELOPER and not self._at_home else role.value
-        out: Object = {"role": home.get(ROLE, word)}
+        out: Object = {"role": home.get(ROLE, self._words[role])}
         calls: list[Json] = []
         thoughts: list[str] = []
         plain: list[Part] = []
@@ -95,11 +98,12 @@ class Conversation:
                     calls.append(self._call(part))
                 case Thinking():
                     if part.origin == NAME:
+                        self._losses.foreign(part.extra, NAME)
                         thoughts.append(part.text)
                     else:
-                        self._losses.drop("thinking")
+                        self._losses.drop(Field.THINKING)
                 case OpaquePart() if not current:
-                    self._losses.drop("content")
+                    self._losses.drop(Field.CONTENT)
                 case _:
                     plain.append(part)
         self._content(out, plain)
@@ -118,12 +122,13 @@ class Conversation:
         for part in parts:
             match part:
                 case Text():
-                    self._cached(part)
+                    self._told(part.cache, part.extra)
                     texts.append(part.text)
                 case Refusal():
+                    self._told(None, part.extra)
                     texts.append(part.text)
                 case Image():
-                    self._cached(part)
+                    self._told(part.cache, part.extra)
                     pictures.append(self._image(part))
                 case _:
                     raise self._refused(part)
@@ -132,33 +137,38 @@ class Conversation:
         if pictures:
             out["images"] = pictures
 
-    def _cached(self, part: Text | Image) -> None:
-        if part.cache is not None:
-            self._losses.drop("cache")
+    def _told(self, cache: CacheMark | None, extra: Extra) -> None:
+        """Names what a part loses."""
+        if cache is not None:
+            self._losses.drop(Field.CACHE)
+        if extra is not NOTHING:
+            self._losses.foreign(extra, NAME)
 
     def _image(self, part: Image) -> str:
         if part.detail not in (None, "auto"):
-            self._losses.drop("detail")
+            self._losses.drop(Field.DETAIL)
         if self._sees is False and not self._at_home:
-            raise self._losses.refusal("image", "the model does not see")
+            raise self._losses.refusal(Field.IMAGE, "the model does not see")
+        if part.source.file_id is not None:
+            why = "a file is known only to the provider that has it"
+            raise self._losses.refusal(Field.FILE_ID, why)
         if part.source.data is None:
-            raise self._losses.refusal(
-                "image", "pictures must be sent as data; their addresses are not fetched"
-            )
+            why = "pictures must be sent as data; their addresses are not fetched"
+            raise self._losses.refusal(Field.IMAGE, why)
         return part.source.data
 
     def _refused(self, part: Part) -> Unsupported:
         match part:
             case Audio():
-                return self._losses.refusal("audio", "it does not hear")
+                return self._losses.refusal(Field.AUDIO, "it does not hear")
             case Document():
-                return self._losses.refusal("file", "it does not read documents")
+                return self._losses.refusal(Field.DOCUMENT, "it does not read documents")
             case _:
-                return self._losses.refusal("content", "a part of it is known to one provider only")
+                why = "a part of it is known to one provider only"
+                return self._losses.refusal(Field.CONTENT, why)
 
     def _call(self, call: ToolCall) -> Json:
-        if call.cache is not None:
-            self._losses.drop("cache")
+        self._told(call.cache, call.extra)
         extra = call.extra.home(NAME)
         function: Object = {"name": call.name}
         if INDEX in extra:
@@ -173,9 +183,8 @@ class Conversation:
 
     def _result(self, message: Message, result: ToolResult, pictures: list[Part]) -> Json:
         home = message.extra.home(NAME)
-        if result.cache is not None:
-            self._losses.drop("cache")
-        out: Object = {"role": home.get(ROLE, Role.TOOL.value)}
+        self._told(result.cache, result.extra)
+        out: Object = {"role": home.get(ROLE, "tool")}
         name = result.name
         if not self._at_home:
             name = name or self._names.get(result.call_id)
@@ -185,11 +194,11 @@ class Conversation:
             out["tool_call_id"] = result.call_id
         parts = [part for part in result.parts if isinstance(part, Text)]
         if result.is_error:
-            self._losses.drop("is_error")
+            self._losses.drop(Field.IS_ERROR)
             first = parts[0].text if parts else ""
             parts[:1] = [Text("ERROR: " + first)]
         if pictures and not self._at_home:
-            self._losses.drop("tool_result.image")
+            self._losses.drop(Field.RESULT_MEDIA)
         self._content(out, [*parts, *(pictures if self._at_home else [])])
         fill(out, home)
         if not self._at_home:
@@ -219,6 +228,10 @@ class Conversation:
             out["prompt"] = said["content"]
         if "images" in said:
             out["images"] = said["images"]
+
+
+_WORDS: Mapping[Role, str] = {role: role.value for role in Role}
+_WORDS_OF_OTHERS: Mapping[Role, str] = {**_WORDS, Role.DEVELOPER: "system"}
 
 
 def _loads(part: Part) -> bool:

@@ -30,6 +30,7 @@ from extproc.model.call import Target
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.dialect import Headers, Rendered, ReplyContext
 from extproc.model.embed import Embed
+from extproc.model.fields import Field
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
 
 Object: TypeAlias = dict[str, Json]
@@ -94,7 +95,7 @@ def render_embed(request: Embed, target: Target) -> Rendered:
     texts: list[Json] = []
     for item in request.inputs:
         if not isinstance(item, str):
-            raise losses.refusal("input", "token ids mean nothing to another model")
+            raise losses.refusal(Field.INPUT, "token ids mean nothing to another model")
         texts.append(item)
     out: Object = {"model": target.model}
     if texts or not (_ABSENT in home or "input" in home):
@@ -105,9 +106,10 @@ def render_embed(request: Embed, target: Target) -> Rendered:
             out["prompt"] = texts[0]
     if request.dimensions is not None:
         out["dimensions"] = request.dimensions
-    for name, said in (("input_type", request.input_type), ("user", request.user)):
-        if said is not None:
-            losses.drop(name)
+    if request.input_type is not None:
+        losses.drop(Field.INPUT_TYPE)
+    if request.user is not None:
+        losses.drop(Field.USER)
     if request.dialect != NAME:
         out["truncate"] = False
     losses.foreign(request.extra, NAME)

@@ -11,7 +11,7 @@ from extproc.dialects._decoding import Unreadable, read_object
 from extproc.dialects._errors import retry_after_of, said, unreadable
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
-from extproc.model.errors import ContextTooLong, GatewayError
+from extproc.model.errors import BudgetSpent, ContextTooLong, GatewayError, Kind
 
 _TOO_LONG = re.compile(
     r"(input|prompt).{0,40}(exceed|too long)|exceed.{0,40}context", re.IGNORECASE
@@ -70,4 +70,5 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         headers["www-authenticate"] = "Bearer"
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
-    return WireReply(error.status, headers, envelope(error))
+    status = BudgetSpent.status if error.kind is Kind.BUDGET else error.status
+    return WireReply(status, headers, envelope(error))

@@ -36,7 +36,7 @@ Object: TypeAlias = dict[str, Json]
 ROLE = SHAPE + "role"
 """the role as the client spelled it: servers do not mind capitals"""
 _ROLES = {role.value: role for role in Role}
-_PLAIN_ROLES = frozenset({"system", "user", "assistant"})
+_SPEAKERS = {word: role for word, role in _ROLES.items() if role is not Role.TOOL}
 _KINDS = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),
@@ -49,7 +49,20 @@ _KINDS = (
 def parse_messages(items: list[Json]) -> tuple[Message, ...]:
     """The value of `messages`."""
     reader = _Reader()
-    return tuple(reader.message(item, f"messages[{i}]") for i, item in enumerate(items))
+    return tuple(
+        _usual(item) or reader.message(item, f"messages[{i}]") for i, item in enumerate(items)
+    )
+
+
+def _usual(value: Json) -> Message | None:
+    """A message of nothing but a text, as most are; None for any other."""
+    if not isinstance(value, dict) or len(value) != 2:
+        return None
+    word, content = value.get("role"), value.get("content")
+    if not isinstance(content, str) or not content or not isinstance(word, str):
+        return None
+    role = _SPEAKERS.get(word)
+    return None if role is None else Message(role, (Text(content),))
 
 
 class _Reader:
@@ -66,18 +79,18 @@ class _Reader:
         if "role" not in x:
             raise read.missing(path + ".role")
         word = read.expect_string(x["role"], path + ".role")
-        role = _ROLES.get(word.lower())
+        shape: Object = {}
+        role = _ROLES.get(word)
+        if role is None:
+            role = _ROLES.get(word.lower())
+            shape[ROLE] = word
         if role is None:
             known = ", ".join(_ROLES)
             message = f"{path}.role must be one of {known}, got {word[:64]!r}"
             raise InvalidRequest(message, param=path + ".role", code="invalid_value")
-        content = x.get("content")
-        if len(x) == 2 and content and isinstance(content, str) and word in _PLAIN_ROLES:
-            # Nearly every message of a long conversation.
-            return Message(role, (Text(content),))
-        shape: Object = {} if word == role.value else {ROLE: word}
         parts = _content(x, path, shape)
-        parts.extend(images(x, path, shape))
+        if "images" in x:
+            parts.extend(images(x, path, shape))
         if role is Role.TOOL:
             result = self._result(x, path, tuple(parts), shape)
             return Message(role, (result,), None, _extra(x, _TOOL, shape))
@@ -110,9 +123,11 @@ class _Reader:
             read.expect_object(arguments, path + ".function.arguments")
             text = jsontext.dumps(arguments).decode()
         call_id = read.optional_string(x.get("id"), path + ".id") or ""
-        known = ("id",) if call_id else ()
-        rest = residue(NAME, x, known, {"function": ("name", "arguments", "index")})
-        shape: Object = dict(rest.fields)
+        shape: Object = {}
+        if not (call_id and len(x) == 2 and arguments is not None and len(function) == 2):
+            known = ("id",) if call_id else ()
+            rest = residue(NAME, x, known, {"function": ("name", "arguments", "index")})
+            shape.update(rest.fields)
         if "index" in function:
             shape[INDEX] = function["index"]
         self._calls += 1
@@ -126,9 +141,10 @@ class _Reader:
     def _result(self, x: Object, path: str, parts: tuple[Part, ...], shape: Object) -> ToolResult:
         call_id = read.optional_string(x.get("tool_call_id"), path + ".tool_call_id") or ""
         name = read.optional_string(x.get("tool_name"), path + ".tool_name") or None
-        for field, value in (("tool_call_id", call_id), ("tool_name", name)):
-            if field in x and not value:
-                shape[field] = x[field]
+        if not call_id and "tool_call_id" in x:
+            shape["tool_call_id"] = x["tool_call_id"]
+        if name is None and "tool_name" in x:
+            shape["tool_name"] = x["tool_name"]
         waiting = self._answered(call_id, name)
         if waiting is not None:
             self._waiting.remove(waiting)

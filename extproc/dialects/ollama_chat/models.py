@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from extproc.codec import jsontext
+from extproc.model.call import Capabilities
 from extproc.model.chat import Json
 from extproc.model.dialect import ModelCard, WireReply
 from extproc.model.errors import NotFound
@@ -68,10 +69,26 @@ def _shown(card: ModelCard) -> Json:
         "parameters": "",
         "template": "",
         "details": _details(card),
-        "model_info": {},
-        "capabilities": ["completion"],
+        "model_info": _info(card),
+        "capabilities": _capabilities(card.capabilities),
         "modified_at": _time(card),
     }
+
+
+def _info(card: ModelCard) -> Json:
+    """How much a model can hold is told below the name of its architecture."""
+    size = card.capabilities.context
+    if size is None:
+        return {}
+    return {"general.architecture": card.owner, f"{card.owner}.context_length": size}
+
+
+def _capabilities(known: Capabilities) -> list[Json]:
+    """What is known of it: clients offer tools and pictures only where they are named."""
+    if known.embedding:
+        return ["embedding"]
+    can = (("tools", known.tools), ("vision", known.vision), ("thinking", known.reasoning))
+    return ["completion", *(word for word, known in can if known)]
 
 
 def _ok(value: Json) -> WireReply:

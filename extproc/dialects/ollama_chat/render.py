@@ -14,10 +14,7 @@ from extproc.codec import jsontext
 from extproc.dialects._extras import fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER
-from extproc.dialects._tools import (
-    calls_of,
-    schema_of,
-)
+from extproc.dialects._tools import calls_of, schema_of
 from extproc.dialects.ollama_chat.conversation import Conversation
 from extproc.dialects.ollama_chat.words import (
     CHAT_PATH,
@@ -37,6 +34,7 @@ from extproc.model.chat import (
     ToolMode,
 )
 from extproc.model.dialect import Rendered
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -91,31 +89,18 @@ class _Writer:
         self._output(out)
         if chat.reasoning is not None:
             self._think(out, chat.reasoning)
-        self._only_elsewhere()
+        if chat.parallel_tools is False:
+            self.losses.drop(Field.PARALLEL_TOOLS)
+        self.losses.settings(chat, _CARRIED)
         if not self._at_home:
             out["truncate"] = False
         fill(out, extra)
         return out
 
-    def _only_elsewhere(self) -> None:
-        chat = self._chat
-        for name, value in (
-            ("user", chat.user),
-            ("metadata", chat.metadata),
-            ("service_tier", chat.service_tier),
-            ("parallel_tool_calls", None if chat.parallel_tools else chat.parallel_tools),
-        ):
-            if value is not None:
-                self.losses.drop(name)
-
     # --- settings
 
     def _options(self, out: Object) -> None:
         sampling = self._chat.sampling
-        if sampling.n is not None and sampling.n > 1:
-            raise self.losses.refusal("n", "it gives one answer to a request")
-        if sampling.logit_bias:
-            raise self.losses.refusal("logit_bias", "it cannot favour tokens")
         options: Object = {
             name: value
             for name, value in (
@@ -143,18 +128,22 @@ class _Writer:
 
     def _output(self, out: Object) -> None:
         output = self._chat.output
-        if output is None or output.kind is OutputKind.TEXT:
+        if output is None:
+            return
+        self.losses.foreign(output.extra, NAME)
+        if output.description is not None:
+            self.losses.drop(Field.OUTPUT_DESCRIPTION)
+        if output.kind is OutputKind.TEXT:
             return
         if output.kind is OutputKind.JSON:
             out["format"] = "json"
             return
-        if output.description is not None:
-            self.losses.drop("response_format.description")
         out["format"] = output.schema if isinstance(output.schema, dict) else "json"
 
     def _think(self, out: Object, reasoning: Reasoning) -> None:
+        self.losses.foreign(reasoning.extra, NAME)
         if reasoning.summary is not None:
-            self.losses.drop("reasoning.summary")
+            self.losses.drop(Field.SUMMARY)
         think: Json = None
         match reasoning.effort, reasoning.budget:
             case None, None:
@@ -165,13 +154,16 @@ class _Writer:
                 think = True
             case None, int(budget):
                 think = next((word for most, word in _BUDGETS if budget <= most), "max")
-                self.losses.drop("reasoning.budget")
-            case effort, _:
+                self.losses.drop(Field.BUDGET)
+            case effort, budget:
+                if budget is not None:
+                    self.losses.drop(Field.BUDGET)
                 think = effort if self._at_home else _LEVELS.get(effort or "", "max")
         if self._target.capabilities.reasoning is False and not self._at_home:
             # A model that cannot think refuses to be asked for it.
             if think is not False:
-                self.losses.lossy("reasoning", "the model does not think")
+                asked = Field.BUDGET if reasoning.effort is None else Field.EFFORT
+                self.losses.lossy(asked, "the model does not think")
             return
         out["think"] = think
 
@@ -180,6 +172,7 @@ class _Writer:
         choice = chat.tool_choice
         tools = chat.tools
         if choice is not None and tools:
+            self.losses.foreign(choice.extra, NAME)
             match choice.mode:
                 case ToolMode.AUTO:
                     if choice.names:
@@ -187,19 +180,20 @@ class _Writer:
                 case ToolMode.NONE:
                     if not any(True for _ in calls_of(chat)):
                         return
-                    self.losses.drop("tool_choice")
+                    self.losses.drop(Field.TOOL_CHOICE)
                 case ToolMode.REQUIRED | ToolMode.NAMED:
-                    raise self.losses.refusal("tool_choice", "it cannot force a tool call")
+                    raise self.losses.refusal(Field.TOOL_CHOICE, "it cannot force a tool call")
         if tools:
             out["tools"] = [self._tool(tool) for tool in tools]
 
     def _tool(self, tool: Tool) -> Json:
         if not tool.name:
-            raise self.losses.refusal("tools", "one of them is known to another provider only")
+            raise self.losses.refusal(Field.TOOLS, "one of them is known to another provider only")
         if tool.strict:
-            self.losses.drop("strict")
+            self.losses.drop(Field.STRICT)
         if tool.cache is not None:
-            self.losses.drop("cache")
+            self.losses.drop(Field.CACHE)
+        self.losses.foreign(tool.extra, NAME)
         extra = tool.extra.home(NAME)
         function: Object = {"name": tool.name}
         if tool.description is not None:
@@ -214,4 +208,16 @@ class _Writer:
         return out
 
 
+_CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.TOP_K,
+        Field.STOP,
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+        Field.LOGPROBS,
+    }
+)
 _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}

@@ -24,6 +24,7 @@ from extproc.dialects.ollama_chat.words import (
     UNTYPED,
 )
 from extproc.model.chat import (
+    NO_SAMPLING,
     NOTHING,
     Chat,
     Extra,
@@ -144,9 +145,18 @@ def _chat(
 
 # --- settings -------------------------------------------------------------------------------
 
-_NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_INTEGERS = ("top_k", "seed", "num_predict")
-_NO_SAMPLING = Sampling()
+_SAMPLED = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "num_predict",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+    }
+)
 
 
 def _sampling(x: Object, extra: Object) -> Sampling:
@@ -155,50 +165,47 @@ def _sampling(x: Object, extra: Object) -> Sampling:
     value = x.get("options")
     if value is None:
         if logprobs is None and top_logprobs is None:
-            return _NO_SAMPLING
+            return NO_SAMPLING
         return Sampling(logprobs=logprobs, top_logprobs=top_logprobs)
     options = read.expect_object(value, "options")
-    rest: Object = {
-        name: item
-        for name, item in options.items()
-        if item is None or not (name in _NUMBERS or name in _INTEGERS or name == "stop")
-    }
-    numbers = {
-        name: read.optional_number(options.get(name), f"options.{name}") for name in _NUMBERS
-    }
-    integers = {name: _integer(options.get(name), f"options.{name}") for name in _INTEGERS}
-    limit = integers["num_predict"]
+    rest: Object = {k: v for k, v in options.items() if v is None or k not in _SAMPLED}
+    limit = _integer(options, "num_predict")
     if limit is not None and limit < 1:
         # -1 is "without end" and -2 "until the context is full".
         rest["num_predict"], limit = limit, None
     stop = options.get("stop")
-    words: tuple[str, ...] = ()
-    if stop is not None:
-        items = read.expect_list(stop, "options.stop")
-        words = tuple(read.expect_string(w, f"options.stop[{i}]") for i, w in enumerate(items))
-        if not words:
-            rest["stop"] = []
+    words = [] if stop is None else read.expect_list(stop, "options.stop")
+    if stop == []:
+        rest["stop"] = []
     if rest or not options:
         extra["options"] = rest
     return Sampling(
-        temperature=numbers["temperature"],
-        top_p=numbers["top_p"],
-        top_k=integers["top_k"],
+        temperature=_number(options, "temperature"),
+        top_p=_number(options, "top_p"),
+        top_k=_integer(options, "top_k"),
         max_tokens=limit,
-        stop=words,
-        seed=integers["seed"],
-        frequency_penalty=numbers["frequency_penalty"],
-        presence_penalty=numbers["presence_penalty"],
+        stop=tuple(read.expect_string(w, f"options.stop[{i}]") for i, w in enumerate(words)),
+        seed=_integer(options, "seed"),
+        frequency_penalty=_number(options, "frequency_penalty"),
+        presence_penalty=_number(options, "presence_penalty"),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
     )
 
 
-def _integer(value: Json, path: str) -> int | None:
+def _number(options: Object, name: str) -> float | None:
+    value = options.get(name)
+    return None if value is None else read.optional_number(value, f"options.{name}")
+
+
+def _integer(options: Object, name: str) -> int | None:
     """The server takes 40.0 for 40, as JSON knows one kind of number only."""
+    value = options.get(name)
+    if value is None:
+        return None
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return read.optional_int(value, path)
+    return read.optional_int(value, f"options.{name}")
 
 
 def _output(x: Object, extra: Object) -> Output | None:
@@ -256,8 +263,10 @@ def _tool(value: Json, path: str) -> Tool:
     name = read.expect_string(function["name"], path + ".name")
     if not name:
         raise InvalidRequest(f"{path}.name must not be empty", param=path + ".name")
-    typed = ("type",) if shape.get("type") == "function" else ()
-    extra = residue(NAME, shape, typed, {"function": _FUNCTION})
+    typed = shape.get("type") == "function"
+    extra = NOTHING
+    if not (typed and len(shape) == 2 and function.keys() <= _FUNCTION and all(function.values())):
+        extra = residue(NAME, shape, ("type",) if typed else (), {"function": _FUNCTION})
     if "type" not in shape:
         extra = Extra(NAME, {UNTYPED: True, **extra.fields})
     return Tool(
@@ -268,4 +277,4 @@ def _tool(value: Json, path: str) -> Tool:
     )
 
 
-_FUNCTION = ("name", "description", "parameters")
+_FUNCTION = frozenset({"name", "description", "parameters"})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from extproc.dialects._extras import SHAPE
 from extproc.model.chat import Extra, Json
+from extproc.model.fields import Field
 from extproc.model.reply import Reason, Usage
 
 NAME = "ollama_chat"
@@ -29,6 +30,24 @@ OPTIONS = SHAPE + "options"
 """the body has our own object, which is cut out before it leaves"""
 ONE_PROMPT = SHAPE + "prompt"
 """an embedding asked for at the older `/api/embeddings`"""
+
+FIELD_NAMES: Mapping[str, str] = {
+    Field.TEMPERATURE: "options.temperature",
+    Field.TOP_P: "options.top_p",
+    Field.TOP_K: "options.top_k",
+    Field.MAX_TOKENS: "options.num_predict",
+    Field.STOP: "options.stop",
+    Field.SEED: "options.seed",
+    Field.FREQUENCY_PENALTY: "options.frequency_penalty",
+    Field.PRESENCE_PENALTY: "options.presence_penalty",
+    Field.EFFORT: "think",
+    Field.BUDGET: "think",
+    Field.OUTPUT: "format",
+    Field.IMAGE: "messages.images",
+    Field.THINKING: "messages.thinking",
+    Field.RESULT_MEDIA: "messages.images",
+}
+"""what this language's clients call the canonical fields"""
 
 
 def is_generate(extra: Extra) -> bool:

@@ -38,7 +38,7 @@ from extproc.dialects.openai_chat.encoder import chat_encoder
 from extproc.dialects.openai_chat.errors import envelope, render_error
 from extproc.dialects.openai_chat.render import render_chat
 from extproc.dialects.openai_chat.request import parse_chat
-from extproc.dialects.openai_chat.words import NAME
+from extproc.dialects.openai_chat.words import FIELD_NAMES, NAME
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
 from extproc.model.dialect import (
@@ -78,6 +78,7 @@ class OpenAIChat:
         *ENDPOINTS,
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = "x-request-id"
     # Organisation and project are not here: they would say who pays at *our* provider's account.
     request_headers: ClassVar[frozenset[str]] = frozenset(

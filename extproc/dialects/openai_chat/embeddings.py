@@ -29,6 +29,7 @@ from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.dialect import Headers, Rendered, ReplyContext, ReplyDecoder, ReplyHead
 from extproc.model.embed import Embed
 from extproc.model.errors import InvalidRequest
+from extproc.model.fields import Field
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
 
 Object: TypeAlias = dict[str, Json]
@@ -137,7 +138,7 @@ def _body(request: Embed, model: str, losses: Losses) -> Object:
     extra = request.extra.home(NAME)
     losses.foreign(request.extra, NAME)
     if not home and any(not isinstance(item, str) for item in request.inputs):
-        raise losses.refusal("input", "token ids are of one provider only; send the text")
+        raise losses.refusal(Field.INPUT, "token ids are of one provider only; send the text")
     inputs: list[Json] = [item if isinstance(item, str) else list(item) for item in request.inputs]
     out: Object = {"model": model, "input": inputs[0] if request.single else inputs}
     if request.dimensions is not None:
@@ -148,7 +149,7 @@ def _body(request: Embed, model: str, losses: Losses) -> Object:
         if home and request.input_type in _WORDS:
             out["input_type"] = _WORDS[request.input_type]
         else:
-            losses.drop("input_type")
+            losses.drop(Field.INPUT_TYPE)
     if request.user is not None:
         out["user"] = request.user
     fill(out, extra)

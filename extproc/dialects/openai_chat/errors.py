@@ -97,7 +97,7 @@ def _classify(status: int, error: Mapping[str, Json], retry_after: float | None)
     kind = _word(error.get("type"))
     if status == 400 and (code == "invalid_api_key" or _BAD_KEY.search(text)):
         return refused_us(status)
-    make = class_of(status)
+    make = class_of(status, text)
     if code in _SPENT or kind in _SPENT:
         make, code = BudgetSpent, code or kind
     elif code == "context_length_exceeded":
@@ -166,9 +166,7 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         "x-sluice-error-origin": error.origin.value,
     }
     if isinstance(error, BudgetSpent):
-        headers["x-should-retry"] = "false"
-        if error.origin is Origin.GATEWAY:
-            status = 429
+        status, headers["x-should-retry"] = 429, "false"
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))

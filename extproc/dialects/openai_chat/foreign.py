@@ -15,8 +15,8 @@ from typing import TypeAlias
 from extproc.codec import jsontext
 from extproc.dialects import _tools
 from extproc.dialects._loss import Losses
-from extproc.dialects.openai_chat.foreign_messages import write_messages
-from extproc.dialects.openai_chat.home import given, put_numbers
+from extproc.dialects.openai_chat.foreign_messages import kind_of, write_messages
+from extproc.dialects.openai_chat.home import given, put_hints, put_numbers
 from extproc.dialects.openai_chat.quirks import (
     Quirks,
     nearest_effort,
@@ -26,6 +26,8 @@ from extproc.dialects.openai_chat.quirks import (
 from extproc.dialects.openai_chat.words import NAME
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NO_SAMPLING,
+    NOTHING,
     Chat,
     Json,
     Output,
@@ -37,6 +39,7 @@ from extproc.model.chat import (
     ToolChoice,
     ToolMode,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -63,6 +66,7 @@ class _Writer:
     def body(self) -> Object:
         chat, losses = self._chat, self._losses
         losses.foreign(chat.extra, NAME)
+        losses.settings(chat, self._quirks.carried)
         out: Object = {"model": self._target.model, "messages": []}
         form, instruction = self._output(chat.output)
         vision = self._target.capabilities.vision
@@ -74,14 +78,15 @@ class _Writer:
             out["stream"] = True
             out["stream_options"] = {"include_usage": True}
         self._put_tools(out)
-        self._put_sampling(out, chat.sampling)
+        if chat.sampling is not NO_SAMPLING:
+            self._put_sampling(out, chat.sampling)
         if form is not None:
             out["response_format"] = form
         if chat.reasoning is not None:
             self._put_reasoning(out, chat.reasoning)
-        if chat.user is not None:
-            out["user"] = chat.user
-        self._put_hints(out)
+        put_foreign_hints(out, chat, self._quirks.carried, losses)
+        if chat.verbosity is not None and Field.VERBOSITY in self._quirks.carried:
+            out["verbosity"] = chat.verbosity
         return out
 
     # --- tools
@@ -91,12 +96,12 @@ class _Writer:
         if not chat.tools:
             return
         if self._target.capabilities.tools is False:
-            raise self._losses.refusal("tools", f"model {self._target.model} calls no tools")
+            raise self._losses.refusal(Field.TOOLS, f"model {self._target.model} calls no tools")
         choice = chat.tool_choice
         wanted = () if choice is None else choice.names
         tools = [self._tool(tool) for tool in chat.tools if _is_wanted(tool, choice)]
         if wanted and not tools:
-            raise self._losses.refusal("tool_choice", "it names no tool of the request")
+            raise self._losses.refusal(Field.TOOL_CHOICE, "it names no tool of the request")
         out["tools"] = tools
         if choice is not None:
             self._losses.foreign(choice.extra, NAME)
@@ -107,18 +112,20 @@ class _Writer:
     def _tool(self, tool: Tool) -> Json:
         losses = self._losses
         if not tool.name:
-            kind = tool.extra.fields.get("type")
-            named = f" of type {kind}" if isinstance(kind, str) else ""
-            raise losses.refusal("tools", f"a tool{named} is known to its own provider only")
-        losses.foreign(tool.extra, NAME)
+            why = f"a tool of {kind_of(tool.extra)} is known to its own provider only"
+            raise losses.refusal(Field.TOOLS, why)
+        if tool.extra is not NOTHING:
+            losses.foreign(tool.extra, NAME)
         if tool.cache is not None:
-            losses.drop("cache")
-        function = given(
-            ("name", self.names.sent(tool.name)),
-            ("description", tool.description),
-            ("parameters", _tools.schema_of(tool.parameters)),
-            ("strict", tool.strict),
-        )
+            losses.drop(Field.CACHE)
+        function: Object = {
+            "name": self.names.sent(tool.name),
+            "parameters": _tools.schema_of(tool.parameters),
+        }
+        if tool.description is not None:
+            function["description"] = tool.description
+        if tool.strict is not None:
+            function["strict"] = tool.strict
         return {"type": "function", "function": function}
 
     def _choice(self, choice: ToolChoice) -> Json:
@@ -130,16 +137,18 @@ class _Writer:
 
     def _output(self, output: Output | None) -> tuple[Json, str]:
         """`response_format`, and what must be said in words beside it."""
-        if output is None or output.kind is OutputKind.TEXT:
+        if output is None:
             return None, ""
         self._losses.foreign(output.extra, NAME)
+        if output.kind is OutputKind.TEXT:
+            return None, ""
         if output.kind is OutputKind.JSON:
             # OpenAI refuses JSON mode where nobody speaks of JSON.
             spoken = any("json" in text.lower() for text in _texts(self._chat))
             return {"type": "json_object"}, "" if spoken else "Answer with JSON."
         if self._target.capabilities.json_schema is False:
             why = f"model {self._target.model} takes no schema, but only words about it"
-            self._losses.lossy("output.schema", why)
+            self._losses.lossy(Field.OUTPUT, why)
             schema = jsontext.dumps(output.schema).decode()
             return {"type": "json_object"}, f"Answer with JSON that fits this schema: {schema}"
         name = output.name or "answer"
@@ -154,35 +163,30 @@ class _Writer:
     # --- numbers and hints
 
     def _put_sampling(self, out: Object, sampling: Sampling) -> None:
-        losses, quirks = self._losses, self._quirks
+        quirks = self._quirks
         if sampling.max_tokens is not None:
             newer = refuses_max_tokens(self._target.model)
             out["max_completion_tokens" if newer else "max_tokens"] = sampling.max_tokens
         if sampling.stop:
             if len(sampling.stop) > quirks.stops:
                 most = f"at most {quirks.stops} sequences" if quirks.stops else "no stop sequences"
-                raise losses.refusal("stop", f"model {self._target.model} takes {most}")
+                why = f"model {self._target.model} takes {most}"
+                raise self._losses.refusal(Field.STOP, why)
             out["stop"] = list(sampling.stop)
-        if sampling.top_k is not None:
-            losses.drop("top_k")
-        put_numbers(out, sampling)
-        if sampling.top_logprobs is not None:
+        put_numbers(out, sampling, quirks.carried)
+        if "top_logprobs" in out:
             out["logprobs"] = True
-        if not quirks.penalties:
-            for name in ("frequency_penalty", "presence_penalty"):
-                if out.pop(name, None) is not None:
-                    losses.drop(name)
 
     def _put_reasoning(self, out: Object, reasoning: Reasoning) -> None:
         losses = self._losses
         losses.foreign(reasoning.extra, NAME)
         if reasoning.summary is not None:
-            losses.drop("reasoning.summary")
+            losses.drop(Field.SUMMARY)
         wanted = reasoning.effort
         if wanted is None and reasoning.budget is not None:
             wanted = _effort_of(reasoning.budget)
             if reasoning.budget >= 0:
-                losses.drop("reasoning.budget")
+                losses.drop(Field.BUDGET)
         if wanted is None:
             return
         known = () if self._target.capabilities.reasoning is False else self._quirks.efforts
@@ -190,21 +194,23 @@ class _Writer:
         if effort is not None:
             out["reasoning_effort"] = effort
         if effort != wanted and (known or wanted != "none"):
-            losses.drop("reasoning.effort")
+            losses.drop(Field.EFFORT)
 
-    def _put_hints(self, out: Object) -> None:
-        chat, losses = self._chat, self._losses
+
+def put_foreign_hints(out: Object, chat: Chat, carried: frozenset[Field], losses: Losses) -> None:
+    """As `put_hints`, but for what is too large, and in OpenAI's words."""
+    put_hints(out, chat, carried)
+    if "metadata" in out and not (chat.metadata and _fits(chat.metadata)):
+        del out["metadata"]
         if chat.metadata:
-            if _fits(chat.metadata):
-                out["metadata"] = dict(chat.metadata)
-            else:
-                losses.drop("metadata")
-        if chat.service_tier is not None:
-            tier = _TIERS.get(chat.service_tier.lower())
-            if tier is None:
-                losses.drop("service_tier")
-            else:
-                out["service_tier"] = tier
+            losses.drop(Field.METADATA)
+    if "service_tier" in out:
+        tier = _TIERS.get((chat.service_tier or "").lower())
+        if tier is None:
+            del out["service_tier"]
+            losses.drop(Field.SERVICE_TIER)
+        else:
+            out["service_tier"] = tier
 
 
 def _is_wanted(tool: Tool, choice: ToolChoice | None) -> bool:

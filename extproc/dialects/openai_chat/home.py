@@ -8,15 +8,17 @@ that a stage put where this language has no place for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import TypeAlias
 
 from extproc.dialects._extras import fill
 from extproc.dialects._media import data_url
 from extproc.dialects.openai_chat.messages import CACHE_LIFE, is_plain
-from extproc.dialects.openai_chat.quirks import refuses_max_tokens
+from extproc.dialects.openai_chat.quirks import SETTINGS, refuses_max_tokens
 from extproc.dialects.openai_chat.words import CONTENT, FIELD, LEGACY, LIMIT, NAME, STOP
 from extproc.model.chat import (
+    NO_SAMPLING,
     Audio,
     CacheMark,
     Chat,
@@ -42,6 +44,7 @@ from extproc.model.chat import (
     ToolResult,
 )
 from extproc.model.errors import Unsupported
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -58,19 +61,16 @@ def write_home(chat: Chat, model: str) -> Object:
         out["stream_options"] = {"include_usage": True}
     _tools(out, chat)
     _limits(out, chat.sampling, extra, model)
-    put_numbers(out, chat.sampling)
+    put_numbers(out, chat.sampling, SETTINGS)
     if chat.output is not None:
         out["response_format"] = _output(chat.output)
     if chat.reasoning is not None and chat.reasoning.effort is not None:
         out["reasoning_effort"] = chat.reasoning.effort
     if chat.parallel_tools is not None:
         out["parallel_tool_calls"] = chat.parallel_tools
-    if chat.user is not None:
-        out["user"] = chat.user
-    if chat.metadata is not None:
-        out["metadata"] = dict(chat.metadata)
-    if chat.service_tier is not None:
-        out["service_tier"] = chat.service_tier
+    put_hints(out, chat, SETTINGS)
+    if chat.verbosity is not None:
+        out["verbosity"] = chat.verbosity
     fill(out, extra)
     return out
 
@@ -88,22 +88,51 @@ def _limits(out: Object, sampling: Sampling, extra: Mapping[str, Json], model: s
         out["stop"] = sampling.stop[0] if single else list(sampling.stop)
 
 
-def put_numbers(out: Object, sampling: Sampling) -> None:
-    """The settings that this language has under the model's own names."""
-    if sampling.logit_bias is not None:
+def put_numbers(out: Object, sampling: Sampling, carried: frozenset[Field]) -> None:
+    """The settings that this language has under the canonical names."""
+    if sampling is NO_SAMPLING:
+        return
+    if sampling.logit_bias is not None and Field.LOGIT_BIAS in carried:
         out["logit_bias"] = dict(sampling.logit_bias)
-    for name, value in (
-        ("temperature", sampling.temperature),
-        ("top_p", sampling.top_p),
-        ("seed", sampling.seed),
-        ("frequency_penalty", sampling.frequency_penalty),
-        ("presence_penalty", sampling.presence_penalty),
-        ("n", sampling.n),
-        ("logprobs", sampling.logprobs),
-        ("top_logprobs", sampling.top_logprobs),
-    ):
-        if value is not None:
+    for name, field, read in _NUMBERS:
+        value = read(sampling)
+        if value is not None and field in carried:
             out[name] = value
+
+
+_NUMBERS: tuple[tuple[str, Field, Callable[[Sampling], Json]], ...] = tuple(
+    (name, field, attrgetter(name))
+    for name, field in (
+        ("temperature", Field.TEMPERATURE),
+        ("top_p", Field.TOP_P),
+        ("seed", Field.SEED),
+        ("frequency_penalty", Field.FREQUENCY_PENALTY),
+        ("presence_penalty", Field.PRESENCE_PENALTY),
+        ("n", Field.N),
+        ("logprobs", Field.LOGPROBS),
+        ("top_logprobs", Field.LOGPROBS),
+    )
+)
+
+
+def put_hints(out: Object, chat: Chat, carried: frozenset[Field]) -> None:
+    """Settings beside the answer, which both of OpenAI's languages have at the same place."""
+    if chat.metadata is not None and Field.METADATA in carried:
+        out["metadata"] = dict(chat.metadata)
+    for field, read in _HINTS:
+        value = read(chat)
+        if value is not None and field in carried:
+            out[field.value] = value
+
+
+_HINTS: tuple[tuple[Field, Callable[[Chat], Json]], ...] = (
+    (Field.USER, attrgetter("user")),
+    (Field.SERVICE_TIER, attrgetter("service_tier")),
+    (Field.STORE, attrgetter("store")),
+    (Field.CACHE_KEY, attrgetter("cache_key")),
+    (Field.CACHE_RETENTION, attrgetter("cache_retention")),
+    (Field.SAFETY_IDENTIFIER, attrgetter("safety_identifier")),
+)
 
 
 def _output(output: Output) -> Json:

@@ -53,25 +53,44 @@ def parse_messages(value: Json) -> tuple[Message, ...]:
             code="empty_array",
         )
     reader = _Reader()
-    return tuple(
-        _usual(item) or reader.message(item, f"messages[{i}]") for i, item in enumerate(items)
-    )
+    found = [_usual(item) or reader.message(item, f"messages[{i}]") for i, item in enumerate(items)]
+    return tuple(found)
 
 
 def _usual(value: Json) -> Message | None:
-    """A message, or a tool's result, of nothing but a text, as most are; None for any other."""
+    """A text, a tool's result of a text, or calls of tools, as most are; None for any other."""
     if not isinstance(value, dict):
         return None
     word, content = value.get("role"), value.get("content")
-    if not isinstance(content, str) or not content or not isinstance(word, str):
+    if not isinstance(word, str):
         return None
+    if not isinstance(content, str) or not content:
+        return _usual_calls(value) if content is None and word == "assistant" else None
     if len(value) == 2:
         role = _SPEAKERS.get(word)
         return None if role is None else Message(role, (Text(content),))
     call = value.get("tool_call_id")
     if len(value) == 3 and word == "tool" and isinstance(call, str):
-        return Message(Role.TOOL, (ToolResult(call, (Text(content),)),))
+        return Message(_RESULTS, (ToolResult(call, (Text(content),)),))
     return None
+
+
+def _usual_calls(value: Object) -> Message | None:
+    """A message of the assistant that has no content: role, calls, and `content` as null if at all."""
+    items = value.get("tool_calls")
+    if not isinstance(items, list) or not items or len(value) != 2 + ("content" in value):
+        return None
+    calls: list[ToolCall] = []
+    for item in items:
+        call = _usual_call(item)
+        if call is None:
+            return None
+        calls.append(call)
+    return Message(_MODEL, tuple(calls), None, _NULL if "content" in value else NOTHING)
+
+
+_MODEL, _RESULTS = Role.ASSISTANT, Role.TOOL
+_NULL = Extra(NAME, {"content": None})
 
 
 class _Reader:

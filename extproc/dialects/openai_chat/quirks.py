@@ -4,7 +4,8 @@ Takes a target; gives its `Quirks`, the name of its token limit, and the paths
 of its endpoints. Rows are looked up from the top, by the provider's host and
 the model's name. Nothing here is sent, refused or dropped: `foreign` asks.
 
-Sources: OpenAI's model pages, Azure's REST reference, xAI's and Mistral's API pages.
+Sources: OpenAI's model pages, Azure's REST reference, the API pages of xAI, Mistral,
+Groq and Cerebras, of which the last three answer 400 or 422 to a member they do not know.
 """
 
 from __future__ import annotations
@@ -15,42 +16,89 @@ from functools import lru_cache
 
 from extproc.dialects import _names
 from extproc.model.call import Target
+from extproc.model.fields import Field
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """from least to most"""
+
+SETTINGS = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.STOP,
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+        Field.N,
+        Field.LOGPROBS,
+        Field.LOGIT_BIAS,
+        Field.USER,
+        Field.METADATA,
+        Field.SERVICE_TIER,
+        Field.STORE,
+        Field.CACHE_KEY,
+        Field.CACHE_RETENTION,
+        Field.VERBOSITY,
+        Field.SAFETY_IDENTIFIER,
+    }
+)
+"""all that the language has; OpenAI takes it, and so do those who pass over what they do not know"""
+_NOT_TERSE = SETTINGS - {Field.VERBOSITY}
+_SHARED = _NOT_TERSE - {
+    Field.METADATA,
+    Field.STORE,
+    Field.CACHE_KEY,
+    Field.CACHE_RETENTION,
+    Field.SAFETY_IDENTIFIER,
+}
+_UNPUNISHED = SETTINGS - {Field.FREQUENCY_PENALTY, Field.PRESENCE_PENALTY}
+_OF_MISTRAL = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.STOP,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+        Field.N,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """`efforts`: the reasoning efforts it knows; empty: it refuses the field.
 
-    `stops`: how many stop sequences. `ids`: what the id of a tool call looks like, and
+    `carried`: the settings that it takes. `stops`: how many stop sequences. `ids`: what the id of a tool call looks like, and
     `id_length` how long one is that we make.
     """
 
     efforts: tuple[str, ...] = ("low", "medium", "high")
+    carried: frozenset[Field] = SETTINGS
     stops: int = 4
-    penalties: bool = True
     ids: re.Pattern[str] = re.compile(r"[A-Za-z0-9_-]{1,40}")
     id_length: int = 25
 
 
 _TO_HIGH = ("low", "medium", "high")
-_NO_STOP = Quirks(stops=0)
+_NO_STOP = Quirks(carried=_NOT_TERSE, stops=0)
 _PLAIN = Quirks(efforts=())
-_MISTRAL = Quirks(efforts=(), ids=re.compile(r"[A-Za-z0-9]{9}"), id_length=9)
+_OLDER = Quirks(efforts=(), carried=_NOT_TERSE)
+_STRICT = Quirks(carried=_SHARED)
+_MISTRAL = Quirks((), _OF_MISTRAL, ids=re.compile(r"[A-Za-z0-9]{9}"), id_length=9)
 
 _ROWS: tuple[tuple[str, str, Quirks], ...] = (
+    ("mistral.ai", r"", _MISTRAL),
+    ("groq.com", r"", _STRICT),
+    ("cerebras.ai", r"", _STRICT),
     ("", r"(o3(?!-mini)|o4-mini)", _NO_STOP),
-    ("", r"o\d", Quirks()),
-    ("", r"gpt-5-chat|gpt-[34]|chatgpt", _PLAIN),
+    ("", r"o\d", Quirks(carried=_NOT_TERSE)),
+    ("", r"gpt-5-chat|gpt-[34]|chatgpt", _OLDER),
     ("", r"gpt-5(?!\.)", Quirks(efforts=("minimal", *_TO_HIGH))),
     ("", r"gpt-5\.1", Quirks(efforts=("none", *_TO_HIGH))),
     ("", r"gpt-[5-9]", Quirks(efforts=("none", *_TO_HIGH, "xhigh"))),
-    ("", r"grok-3-mini", Quirks(efforts=("low", "high"), stops=0, penalties=False)),
+    ("", r"grok-3-mini", Quirks(("low", "high"), _UNPUNISHED, stops=0)),
     ("", r"grok-.*non-reasoning|grok-[23]", _PLAIN),
-    ("", r"grok-", Quirks(efforts=(), stops=0, penalties=False)),
-    ("mistral.ai", r"", _MISTRAL),
+    ("", r"grok-", Quirks((), _UNPUNISHED, stops=0)),
     ("", r"(open-)?(mistral|mixtral|ministral|magistral|codestral|devstral|pixtral)", _MISTRAL),
 )
 _COMPILED = tuple((host, re.compile(r"(?:.*/)?(?:" + name + ")"), q) for host, name, q in _ROWS)
@@ -105,8 +153,10 @@ def path_of(target: Target, path: str, query: str = "") -> str:
     Azure has it below the deployment that serves a model, with a version in the
     query; without a version, or with version `v1`, it is where OpenAI has it.
     """
+    if target.variant != "azure":
+        return _with(path, query)
     version = target.detail("api_version")
-    if target.variant != "azure" or not version or target.base_path.endswith("/v1"):
+    if not version or target.base_path.endswith("/v1"):
         return _with(path, query)
     if version == "v1":
         return _with(f"/v1{path}", query)

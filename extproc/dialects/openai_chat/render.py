@@ -15,7 +15,7 @@ from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER
 from extproc.dialects.openai_chat.foreign import write_foreign
 from extproc.dialects.openai_chat.home import write_home
-from extproc.dialects.openai_chat.quirks import path_of, refuses_max_tokens
+from extproc.dialects.openai_chat.quirks import SETTINGS, path_of, refuses_max_tokens
 from extproc.dialects.openai_chat.words import LIMIT, NAME, OPTIONS
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Extra
@@ -37,6 +37,7 @@ def render_chat(chat: Chat, target: Target) -> Rendered:
     elif chat.raw:
         body = _spliced_chat(chat, target.model)
     else:
+        losses.settings(chat, SETTINGS)
         body = jsontext.dumps(write_home(chat, target.model))
     return Rendered(
         path=path_of(target, PATH),

@@ -30,13 +30,33 @@ def parse_tools(x: Object, keep: Keep) -> tuple[Tool, ...]:
         if not items:
             keep(name)
         for i, item in enumerate(items):
-            path = f"{name}[{i}]"
-            shape = read.expect_object(item, path)
-            tools.append(_tool(shape, path) if name == "tools" else _function(shape, path))
+            if name == "tools":
+                tools.append(_usual(item) or _tool(item, f"tools[{i}]"))
+            else:
+                tools.append(_function(item, f"functions[{i}]"))
     return tuple(tools)
 
 
-def _tool(shape: Object, path: str) -> Tool:
+def _usual(shape: Json) -> Tool | None:
+    """A function with a name, words about it, and parameters; None for any other tool."""
+    if not isinstance(shape, dict):
+        return None
+    function = shape.get("function")
+    if shape.get("type") != "function" or len(shape) != 2 or not isinstance(function, dict):
+        return None
+    name, about = function.get("name"), function.get("description")
+    parameters, strict = function.get("parameters"), function.get("strict")
+    if not isinstance(name, str) or not name or not isinstance(about, str):
+        return None
+    if parameters is None or not isinstance(strict, bool | None):
+        return None
+    if len(function) != (3 if strict is None else 4):
+        return None
+    return Tool(name, about, parameters, strict)
+
+
+def _tool(value: Json, path: str) -> Tool:
+    shape = read.expect_object(value, path)
     kind = read.optional_string(shape.get("type"), path + ".type")
     if kind != "function":
         return Tool(name="", extra=Extra(NAME, shape))
@@ -48,8 +68,9 @@ def _tool(shape: Object, path: str) -> Tool:
     return _named_tool(function, path + ".function", extra)
 
 
-def _function(shape: Object, path: str) -> Tool:
+def _function(value: Json, path: str) -> Tool:
     """A tool as the API had them before `tools`."""
+    shape = read.expect_object(value, path)
     extra = residue(shape, _FUNCTION)
     return _named_tool(shape, path, Extra(NAME, {LEGACY: True, **extra.fields}))
 

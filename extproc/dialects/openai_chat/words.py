@@ -8,6 +8,7 @@ from extproc.dialects import _extras
 from extproc.dialects._extras import SHAPE, fill
 from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
+from extproc.model.fields import Field
 from extproc.model.reply import Reason, Usage
 
 NAME = "openai_chat"
@@ -24,6 +25,23 @@ OPTIONS = SHAPE + "options"
 """the body has our own object, which is cut out before it leaves"""
 STOP = SHAPE + "stop"
 """`string`: the one stop sequence was not in a list"""
+
+FIELD_NAMES: Mapping[str, str] = {
+    Field.EFFORT: "reasoning_effort",
+    Field.OUTPUT_DESCRIPTION: "response_format.json_schema.description",
+    Field.STRICT: "tools.function.strict",
+    Field.SYSTEM: "messages.role:system",
+    Field.IMAGE: "image_url",
+    Field.DETAIL: "image_url.detail",
+    Field.AUDIO: "input_audio",
+    Field.DOCUMENT: "file",
+    Field.FILE_ID: "file.file_id",
+    Field.THINKING: "reasoning_content",
+    Field.CITATIONS: "annotations",
+    Field.CACHE: "prompt_cache_breakpoint",
+    Field.RESULT: "messages.role:tool",
+}
+"""what clients of this dialect call a field, where that is not the field's own value"""
 
 
 def residue(

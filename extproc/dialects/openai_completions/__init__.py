@@ -19,7 +19,7 @@ from extproc.dialects.openai_completions.decoder import completion_decoder
 from extproc.dialects.openai_completions.encoder import completion_encoder
 from extproc.dialects.openai_completions.render import render_completion
 from extproc.dialects.openai_completions.request import parse_completion
-from extproc.dialects.openai_completions.words import NAME
+from extproc.dialects.openai_completions.words import FIELD_NAMES, NAME
 from extproc.model.call import Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import (
@@ -50,6 +50,7 @@ class OpenAICompletions:
         Endpoint("POST", "/completions", _COMPLETION),
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = CHAT.request_id_header
     request_headers: ClassVar[frozenset[str]] = CHAT.request_headers
     reply_headers: ClassVar[frozenset[str]] = CHAT.reply_headers

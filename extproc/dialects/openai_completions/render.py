@@ -12,18 +12,20 @@ from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects._extras import fill
-from extproc.dialects._loss import Losses
+from extproc.dialects._loss import Losses, field_of
 from extproc.dialects.openai_chat.quirks import path_of
 from extproc.dialects.openai_chat.render import splice
 from extproc.dialects.openai_chat.words import STOP
 from extproc.dialects.openai_completions.words import LISTED, LOGPROBS, NAME
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NOTHING,
     Chat,
     Json,
     Message,
     OpaquePart,
     OutputKind,
+    Reasoning,
     Refusal,
     Role,
     Text,
@@ -31,6 +33,7 @@ from extproc.model.chat import (
     ToolMode,
 )
 from extproc.model.dialect import Rendered
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -41,6 +44,21 @@ _USUAL_LENGTH = 1024
 _MOST_STOPS = 4
 _WORDS = {Role.USER: "User", Role.ASSISTANT: "Assistant"}
 _NEXT_TURN = "\nUser:"
+_CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.STOP,
+        Field.SEED,
+        Field.FREQUENCY_PENALTY,
+        Field.PRESENCE_PENALTY,
+        Field.N,
+        Field.LOGIT_BIAS,
+        Field.USER,
+    }
+)
+"""settings that the language has, and tells of in a form that others can read"""
+_AT_HOME = _CARRIED | {Field.LOGPROBS}
 
 
 def render_completion(chat: Chat, target: Target) -> Rendered:
@@ -78,12 +96,13 @@ def _spliced(chat: Chat, model: str) -> bytes:
 
 
 def _home(chat: Chat, target: Target, losses: Losses) -> Object:
+    losses.settings(chat, _AT_HOME)
     extra = chat.extra.home(NAME)
     out: Object = {"model": target.model}
     texts: list[str] = []
     for message in chat.messages:
         if message.role is Role.ASSISTANT:
-            raise losses.refusal("messages", "it takes one prompt, and no conversation")
+            raise losses.refusal(Field.CONTENT, "it takes one prompt, and no conversation")
         for part in message.parts:
             match part:
                 case Text():
@@ -91,7 +110,7 @@ def _home(chat: Chat, target: Target, losses: Losses) -> Object:
                 case OpaquePart():
                     fill(out, part.extra.home(NAME))
                 case _:
-                    raise losses.refusal("prompt", "it is text and nothing else")
+                    raise losses.refusal(field_of(part), "it is text and nothing else")
     if texts:
         text = "\n\n".join(texts)
         out["prompt"] = [text] if LISTED in extra else text
@@ -134,38 +153,46 @@ def _settings(out: Object, chat: Chat) -> None:
 
 def _foreign(chat: Chat, target: Target, losses: Losses) -> Object:
     losses.foreign(chat.extra, NAME)
+    losses.settings(chat, _CARRIED)
     _refuse(chat, losses)
     out: Object = {"model": target.model, "prompt": ""}
     _settings(out, chat)
     stops = list(chat.sampling.stop)
     if len(stops) > _MOST_STOPS:
-        raise losses.refusal("stop", f"it takes {_MOST_STOPS} stop sequences")
+        raise losses.refusal(Field.STOP, f"it takes {_MOST_STOPS} stop sequences")
     turns = [turn for turn in (_turn(m, losses) for m in chat.messages) if turn is not None]
     out["prompt"], spoken = _prompt(turns, losses)
     if spoken and len(stops) < _MOST_STOPS:
         # Else the model goes on with the next question, which is not its own to ask.
         out["stop"] = [*stops, _NEXT_TURN]
     out.setdefault("max_tokens", target.capabilities.max_output or _USUAL_LENGTH)
-    for name, value in (
-        ("top_k", chat.sampling.top_k),
-        ("reasoning", chat.reasoning),
-        ("metadata", chat.metadata),
-        ("service_tier", chat.service_tier),
+    if chat.reasoning is not None:
+        _name_reasoning(chat.reasoning, losses)
+    return out
+
+
+def _name_reasoning(asked: Reasoning, losses: Losses) -> None:
+    losses.foreign(asked.extra, NAME)
+    for field, value in (
+        (Field.EFFORT, asked.effort),
+        (Field.BUDGET, asked.budget),
+        (Field.SUMMARY, asked.summary),
     ):
         if value is not None:
-            losses.drop(name)
-    return out
+            losses.drop(field)
 
 
 def _refuse(chat: Chat, losses: Losses) -> None:
     """What a prompt cannot ask for."""
     wanted = chat.tool_choice is None or chat.tool_choice.mode is not ToolMode.NONE
     if chat.tools and wanted:
-        raise losses.refusal("tools", "a completion calls no tools")
+        raise losses.refusal(Field.TOOLS, "a completion calls no tools")
+    if chat.tools:
+        losses.drop(Field.TOOLS)
+    if chat.output is not None:
+        losses.foreign(chat.output.extra, NAME)
     if chat.output is not None and chat.output.kind is not OutputKind.TEXT:
-        raise losses.refusal("response_format", "a completion is plain text")
-    if chat.sampling.logprobs:
-        raise losses.refusal("logprobs", "a completion tells them in a form of its own")
+        raise losses.refusal(Field.OUTPUT, "a completion is plain text")
 
 
 def _turn(message: Message, losses: Losses) -> tuple[Role, str] | None:
@@ -174,16 +201,20 @@ def _turn(message: Message, losses: Losses) -> tuple[Role, str] | None:
         match part:
             case Text():
                 if part.cache is not None:
-                    losses.drop("cache")
+                    losses.drop(Field.CACHE)
+                if part.extra is not NOTHING:
+                    losses.foreign(part.extra, NAME)
                 texts.append(part.text)
             case Refusal():
                 texts.append(part.text)
             case Thinking():
-                losses.drop("thinking")
+                losses.drop(Field.THINKING)
             case _:
-                raise losses.refusal("messages", "a prompt is text and nothing else")
+                raise losses.refusal(field_of(part), "a prompt is text and nothing else")
     if message.name is not None:
-        losses.drop("name")
+        losses.drop(Field.NAME)
+    if message.extra is not NOTHING:
+        losses.foreign(message.extra, NAME)
     text = "\n".join(texts)
     return (message.role, text) if text.strip() else None
 
@@ -192,9 +223,9 @@ def _prompt(turns: list[tuple[Role, str]], losses: Losses) -> tuple[str, bool]:
     """The prompt, and whether turns are spelled out in it."""
     asked = [role for role, _ in turns if role in _WORDS]
     if any(role not in _WORDS for role, _ in turns):
-        losses.drop("role:system")
+        losses.drop(Field.SYSTEM)
     if Role.ASSISTANT not in asked and len(asked) <= 1:
         return "\n\n".join(text for _, text in turns), False
-    losses.lossy("role", "a prompt has no turns; they would become plain words")
+    losses.lossy(Field.ROLES, "a prompt has no turns; they would become plain words")
     said = [f"{_WORDS[role]}: {text}" if role in _WORDS else text for role, text in turns]
     return "\n\n".join([*said, "Assistant:"]), True

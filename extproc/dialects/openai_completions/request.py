@@ -14,7 +14,14 @@ from typing import TypeAlias
 from extproc.dialects import _reading as read
 from extproc.dialects._extras import BOUND, refuse_shapes
 from extproc.dialects._options import BODY_MEMBER, read_options
-from extproc.dialects.openai_chat.words import OPTIONS, STOP
+from extproc.dialects.openai_chat.members import (
+    Members,
+    Table,
+    biases,
+    keep_stop,
+    sort_members,
+    stops,
+)
 from extproc.dialects.openai_completions.words import LISTED, LOGPROBS, NAME
 from extproc.model.chat import (
     NOTHING,
@@ -46,45 +53,38 @@ def parse_completion(headers: Headers, body: bytes) -> Chat:
     if x.get("prompt") is None:
         raise read.missing("prompt")
     stream = read.optional_bool(x.get("stream"), "stream") is True
-    extra: Object = {n: v for n, v in x.items() if n not in _CANONICAL or v is None}
+    found = sort_members(x, _TABLE)
+    extra = found.rest
     parts = _parts(x, extra)
-    if x.get("stream") is False:
-        extra["stream"] = False
-    if extra.pop(BODY_MEMBER, None) is not None:
-        extra[OPTIONS] = True
     return Chat(
         dialect=NAME,
         model=model,
         messages=(Message(Role.USER, parts),),
         stream=stream,
-        sampling=_sampling(x, extra),
-        user=read.optional_string(x.get("user"), "user"),
+        sampling=_sampling(found),
         include_usage=_include_usage(x, stream),
         options=read_options(headers, x.get(BODY_MEMBER)),
-        extra=Extra(NAME, extra) if extra else NOTHING,
         raw=body,
+        **found.settings,
+        extra=Extra(NAME, extra) if extra else NOTHING,
     )
 
 
-_CANONICAL = frozenset(
-    {
-        "model",
-        "prompt",
-        "stream",
-        "suffix",
-        "echo",
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "stop",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-        "n",
-        "logprobs",
-        "logit_bias",
-        "user",
-    }
+_TABLE = Table(
+    settings={"user": ("user", read.expect_string)},
+    sampling={
+        "temperature": ("temperature", read.optional_number),
+        "top_p": ("top_p", read.optional_number),
+        "max_tokens": ("max_tokens", read.optional_int),
+        "stop": ("stop", stops),
+        "seed": ("seed", read.optional_int),
+        "frequency_penalty": ("frequency_penalty", read.optional_number),
+        "presence_penalty": ("presence_penalty", read.optional_number),
+        "n": ("n", read.optional_int),
+        "logit_bias": ("logit_bias", biases),
+    },
+    apart=frozenset({"model", "prompt", "stream", "suffix", "echo", "logprobs"}),
+    others={},
 )
 
 
@@ -142,21 +142,13 @@ def _include_usage(x: Object, stream: bool) -> bool:
     return wanted is True or not stream
 
 
-def _sampling(x: Object, extra: Object) -> Sampling:
-    logprobs = _logprobs(x.get("logprobs"), extra)
-    return Sampling(
-        temperature=read.optional_number(x.get("temperature"), "temperature"),
-        top_p=read.optional_number(x.get("top_p"), "top_p"),
-        max_tokens=read.optional_int(x.get("max_tokens"), "max_tokens"),
-        stop=_stop(x.get("stop"), extra),
-        seed=read.optional_int(x.get("seed"), "seed"),
-        frequency_penalty=read.optional_number(x.get("frequency_penalty"), "frequency_penalty"),
-        presence_penalty=read.optional_number(x.get("presence_penalty"), "presence_penalty"),
-        n=read.optional_int(x.get("n"), "n"),
-        logprobs=None if logprobs is None else True,
-        top_logprobs=logprobs or None,
-        logit_bias=_logit_bias(x.get("logit_bias"), extra),
-    )
+def _sampling(found: Members) -> Sampling:
+    keep_stop(found)
+    logprobs = _logprobs(found.x.get("logprobs"), found.rest)
+    if logprobs is not None:
+        found.sampled["logprobs"] = True
+        found.sampled["top_logprobs"] = logprobs or None
+    return found.sampling()
 
 
 def _logprobs(value: Json, extra: Object) -> int | None:
@@ -170,30 +162,3 @@ def _logprobs(value: Json, extra: Object) -> int | None:
         message = f"logprobs must be from 0 to {_MOST_LOGPROBS}"
         raise InvalidRequest(message, param="logprobs")
     return number
-
-
-def _stop(value: Json, extra: Object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        extra[STOP] = "string"
-        return (value,)
-    if not isinstance(value, list):
-        raise read.type_error(value, "stop", "a string or an array of strings")
-    if not value:
-        extra["stop"] = []
-    return tuple(read.expect_string(word, f"stop[{i}]") for i, word in enumerate(value))
-
-
-def _logit_bias(value: Json, extra: Object) -> dict[str, float] | None:
-    if value is None:
-        return None
-    biases: dict[str, float] = {}
-    for token, bias in read.expect_object(value, "logit_bias").items():
-        number = read.optional_number(bias, f"logit_bias.{token}")
-        if number is None:
-            raise read.type_error(bias, f"logit_bias.{token}", "a number")
-        biases[token] = number
-    if not biases:
-        extra["logit_bias"] = {}
-    return biases or None

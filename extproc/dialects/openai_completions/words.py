@@ -8,6 +8,7 @@ from dataclasses import replace
 from extproc.dialects._extras import SHAPE
 from extproc.dialects.openai_chat import words as chat
 from extproc.model.chat import NOTHING, Extra, Json
+from extproc.model.fields import Field
 from extproc.model.reply import Reason, Usage
 
 NAME = "openai_completions"
@@ -16,6 +17,9 @@ LISTED = SHAPE + "listed"
 """the one prompt came in a list"""
 LOGPROBS = SHAPE + "logprobs"
 """`logprobs` as the client sent it"""
+
+FIELD_NAMES: Mapping[str, str] = {Field.CONTENT: "prompt", Field.TOP_LOGPROBS: "logprobs"}
+"""what clients of this dialect call a field, where that is not the field's own value"""
 
 _WORDS: Mapping[Reason, str] = {
     Reason.LENGTH: "length",

@@ -27,7 +27,7 @@ from extproc.dialects.openai_responses.encoder import responses_encoder
 from extproc.dialects.openai_responses.errors import error_event
 from extproc.dialects.openai_responses.render import render_chat, render_count
 from extproc.dialects.openai_responses.request import parse_chat
-from extproc.dialects.openai_responses.words import NAME, read_usage
+from extproc.dialects.openai_responses.words import FIELD_NAMES, NAME, read_usage
 from extproc.model.call import Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import (
@@ -65,6 +65,7 @@ class OpenAIResponses:
         *opaque.endpoints((Paths("/responses/*", "GET POST DELETE"),), LANGUAGE.prefixes),
     )
     speaks_to_providers: ClassVar[bool] = True
+    field_names: ClassVar[Mapping[str, str]] = FIELD_NAMES
     request_id_header: ClassVar[str] = CHAT.request_id_header
     request_headers: ClassVar[frozenset[str]] = CHAT.request_headers
     reply_headers: ClassVar[frozenset[str]] = CHAT.reply_headers

@@ -8,6 +8,7 @@ overrules all of it with its own words.
 from __future__ import annotations
 
 from extproc.dialects._extras import fill
+from extproc.dialects.openai_chat.home import given
 from extproc.dialects.openai_responses.render import written_choice, written_output, written_tool
 from extproc.dialects.openai_responses.words import (
     INSTRUCTIONS,
@@ -17,8 +18,6 @@ from extproc.model.chat import Chat, Json, Text
 
 _KEPT = (
     "max_tool_calls",
-    "prompt_cache_key",
-    "safety_identifier",
     "truncation",
 )
 
@@ -31,6 +30,8 @@ def echo(chat: Chat) -> dict[str, Json]:
     if chat.output is not None:
         form = written_output(chat.output)
     text: dict[str, Json] = {"format": form}
+    if chat.verbosity is not None:
+        text["verbosity"] = chat.verbosity
     others = extra.get("text")
     if isinstance(others, dict):
         fill(text, others)
@@ -61,6 +62,11 @@ def echo(chat: Chat) -> dict[str, Json]:
         "truncation": "disabled",
         "user": chat.user,
     }
+    out |= given(
+        ("prompt_cache_key", chat.cache_key),
+        ("prompt_cache_retention", chat.cache_retention),
+        ("safety_identifier", chat.safety_identifier),
+    )
     for name in _KEPT:
         if name in extra:
             out[name] = extra[name]

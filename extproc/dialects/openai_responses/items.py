@@ -52,6 +52,8 @@ CACHE_LIFE = {"30m": 1800, "12h": 43200}
 """the lives of a prompt cache breakpoint, in seconds"""
 BOUND_ITEMS = frozenset({"item_reference", "compaction", "compaction_trigger", "additional_tools"})
 """items that stand for more than themselves, and only at home"""
+_HOUSEHOLD = frozenset({"id", "status", "type"})
+"""members of an item that say which one it is"""
 _OUTPUTS: Mapping[str, str] = {f"{kind}_output": kind for kind in CALLS}
 _ROLES = {role.value: role for role in (Role.USER, Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT)}
 
@@ -62,26 +64,34 @@ def parse_items(value: Json) -> tuple[tuple[Message, ...], bool, tuple[str, ...]
         return (Message(Role.USER, (Text(value),) if value else ()),), False, ()
     reader = _Reader()
     for i, item in enumerate(read.expect_list(value, "input")):
-        reader.item(read.expect_object(item, f"input[{i}]"), f"input[{i}]")
+        if not (isinstance(item, dict) and reader.usual(item)):
+            reader.item(read.expect_object(item, f"input[{i}]"), f"input[{i}]")
     reader.flush()
     return tuple(reader.messages), reader.foreign, tuple(dict.fromkeys(reader.bound))
 
 
 class _Reader:
-    """Reads one input; `_turn` are the parts of the assistant's turn that is being gathered."""
+    """Reads one input; `_turn` are the parts of the assistant's turn that is being gathered.
 
-    __slots__ = ("_turn", "bound", "foreign", "messages")
+    `_beside` is what its items say beside their content: at home the items themselves have
+    it, and to all others it is a loss. Its `ITEM` is that of a text that begins the turn and
+    remembers none.
+    """
+
+    __slots__ = ("_beside", "_turn", "bound", "foreign", "messages")
 
     def __init__(self) -> None:
         self._turn: list[Part] = []
+        self._beside: Object = {}
         self.messages: list[Message] = []
         self.foreign = False
         self.bound: list[str] = []
 
     def flush(self) -> None:
         if self._turn:
-            self.messages.append(Message(Role.ASSISTANT, tuple(self._turn)))
-            self._turn = []
+            extra = Extra(NAME, self._beside) if self._beside else NOTHING
+            self.messages.append(Message(Role.ASSISTANT, tuple(self._turn), None, extra))
+            self._turn, self._beside = [], {}
 
     def item(self, x: Object, path: str) -> None:
         kind = x.get("type", "message")
@@ -90,7 +100,9 @@ class _Reader:
         elif not isinstance(kind, str):
             raise read.type_error(kind, path + ".type", "a string")
         elif kind in CALLS:
-            self._turn.append(_call(x, kind, path))
+            call = _call(x, kind, path)
+            self._keep(call.extra.fields.get(ITEM))
+            self._turn.append(call)
         elif kind in _OUTPUTS and x.get("call_id") is not None:
             self.flush()
             self.messages.append(Message(Role.TOOL, (_result(x, kind, path),)))
@@ -102,6 +114,46 @@ class _Reader:
             if kind in BOUND_ITEMS:
                 self.bound.append(kind)
             self._turn.append(OpaquePart(Extra(NAME, x)))
+
+    def usual(self, x: Object) -> bool:
+        """Reads a text, a call or its result, and nothing beside it, as most are; false for any other."""
+        kind, content = x.get("type"), x.get("content")
+        if isinstance(content, str):
+            word = x.get("role")
+            role = _ROLES.get(word) if isinstance(word, str) else None
+            typed = kind == "message"
+            if role is None or not content or len(x) != 2 + typed:
+                return False
+            if role is not _MODEL:
+                if self._turn:
+                    self.flush()
+                extra = _TYPED if typed else NOTHING
+                self.messages.append(Message(role, (Text(content),), None, extra))
+            elif self._turn:
+                self._turn.append(Text(content, None, _TYPED_ITEM if typed else _ITEM))
+            else:
+                self._turn.append(Text(content))
+                if typed:
+                    self._beside[ITEM] = {"type": "message"}
+            return True
+        call_id, output = x.get("call_id"), x.get("output")
+        if not isinstance(call_id, str):
+            return False
+        if kind == "function_call" and len(x) == 4:
+            name, arguments = x.get("name"), x.get("arguments")
+            if isinstance(name, str) and isinstance(arguments, str):
+                self._turn.append(ToolCall(call_id, name, arguments))
+                return True
+        elif kind == "function_call_output" and len(x) == 3 and isinstance(output, str) and output:
+            if self._turn:
+                self.flush()
+            self.messages.append(Message(_RESULTS, (ToolResult(call_id, (Text(output),)),)))
+            return True
+        return False
+
+    def _keep(self, item: Json) -> None:
+        if isinstance(item, dict) and not item.keys() <= _HOUSEHOLD:
+            self._beside.update({n: v for n, v in item.items() if n not in _HOUSEHOLD})
 
     def _message(self, x: Object, path: str) -> None:
         if "role" not in x:
@@ -129,10 +181,17 @@ class _Reader:
                 Message(role, parts, extra=Extra(NAME, fields) if fields else NOTHING)
             )
         elif parts:
+            self._keep(item)
             first, *more = parts
             self._turn += (_with(first, {ITEM: item, **shape}), *more)
         else:
             self._turn.append(OpaquePart(Extra(NAME, x)))
+
+
+_MODEL, _RESULTS = Role.ASSISTANT, Role.TOOL
+_TYPED = Extra(NAME, {"type": "message"})
+_ITEM = Extra(NAME, {ITEM: {}})
+_TYPED_ITEM = Extra(NAME, {ITEM: {"type": "message"}})
 
 
 def _with(part: Part, fields: Object) -> Part:

@@ -9,6 +9,7 @@ by the provider unless the client asked for that.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TypeAlias
 
 from extproc.codec import jsontext
@@ -16,19 +17,24 @@ from extproc.dialects._extras import fill
 from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER
 from extproc.dialects._tools import Names, schema_of
+from extproc.dialects.openai_chat.foreign import put_foreign_hints
+from extproc.dialects.openai_chat.foreign_messages import kind_of
+from extproc.dialects.openai_chat.home import put_hints
 from extproc.dialects.openai_chat.quirks import nearest_effort, path_of, quirks_of
+from extproc.dialects.openai_chat.words import OPTIONS
 from extproc.dialects.openai_responses.words import (
     ENCRYPTED,
     FOREIGN,
     INSTRUCTIONS,
     LOGPROBS,
     NAME,
-    OPTIONS,
     PLAIN,
 )
 from extproc.dialects.openai_responses.written import Writer
 from extproc.model.call import Target
 from extproc.model.chat import (
+    NO_SAMPLING,
+    NOTHING,
     Chat,
     Json,
     Message,
@@ -36,6 +42,7 @@ from extproc.model.chat import (
     OutputKind,
     Reasoning,
     Role,
+    Sampling,
     Text,
     Tool,
     ToolChoice,
@@ -43,6 +50,7 @@ from extproc.model.chat import (
 )
 from extproc.model.dialect import Rendered
 from extproc.model.embed import Count
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
@@ -54,7 +62,6 @@ _EFFORTS = ((2048, "low"), (8192, "medium"), (16384, "high"))
 _REASONING_MODEL = re.compile(r"(?:.*[/.])?(?:o\d|gpt-[5-9])")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
-_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _COUNTED = frozenset(
     {
         "conversation",
@@ -71,6 +78,24 @@ _COUNTED = frozenset(
     }
 )
 """members that counting takes"""
+
+
+CARRIED = frozenset(
+    {
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.LOGPROBS,
+        Field.USER,
+        Field.METADATA,
+        Field.SERVICE_TIER,
+        Field.STORE,
+        Field.CACHE_KEY,
+        Field.CACHE_RETENTION,
+        Field.VERBOSITY,
+        Field.SAFETY_IDENTIFIER,
+    }
+)
+"""settings that the language has"""
 
 
 def new_names() -> Names:
@@ -100,6 +125,8 @@ def render_count(count: Count, target: Target) -> Rendered:
     path = path_of(target, _COUNT)
     if _is_untouched(chat):
         return Rendered(path, _spliced(chat, target.model), _HEADERS)
+    if chat.dialect != NAME:
+        chat = replace(chat, sampling=NO_SAMPLING, store=None)
     body = write_body(chat, target, Losses(target), new_names())
     if chat.dialect != NAME:
         body = {name: value for name, value in body.items() if name in _COUNTED}
@@ -126,7 +153,7 @@ def write_body(chat: Chat, target: Target, losses: Losses, names: Names) -> Obje
     """All members, in no special order but `model` first."""
     at_home = chat.dialect == NAME
     out: Object = {"model": target.model} if target.model else {}
-    _conversation(out, chat, Writer(chat, losses, names))
+    _conversation(out, chat, Writer(chat, losses, names), losses)
     if chat.stream:
         out["stream"] = True
     if chat.tools:
@@ -134,16 +161,21 @@ def write_body(chat: Chat, target: Target, losses: Losses, names: Names) -> Obje
             written_tool(tool) if at_home else _foreign_tool(tool, losses, names)
             for tool in chat.tools
         ]
-    _settings(out, chat, None if at_home else names)
-    _sampling(out, chat, losses)
+    carried = CARRIED if at_home else CARRIED & quirks_of(target).carried
+    losses.settings(chat, carried)
+    _settings(out, chat, carried, None if at_home else names)
+    _sampling(out, chat.sampling)
     if at_home:
+        put_hints(out, chat, carried)
         fill(out, chat.extra.fields)
         return out
+    losses.foreign(chat.extra, NAME)
+    put_foreign_hints(out, chat, carried, losses)
     _away(out, chat, target, losses)
     return out
 
 
-def _conversation(out: Object, chat: Chat, writer: Writer) -> None:
+def _conversation(out: Object, chat: Chat, writer: Writer, losses: Losses) -> None:
     messages = chat.messages
     leading = 0
     if chat.dialect != NAME:
@@ -151,7 +183,13 @@ def _conversation(out: Object, chat: Chat, writer: Writer) -> None:
             leading += 1
     elif messages and INSTRUCTIONS in messages[0].extra.fields:
         leading = 1
-    texts = [part.text for m in messages[:leading] for part in m.parts if isinstance(part, Text)]
+    texts: list[str] = []
+    for message in messages[:leading]:
+        losses.foreign(message.extra, NAME)
+        for part in message.parts:
+            if isinstance(part, Text):
+                losses.foreign(part.extra, NAME)
+                texts.append(part.text)
     if texts:
         out["instructions"] = "\n\n".join(texts)
     said = messages[leading:]
@@ -174,13 +212,18 @@ def _is_instruction(message: Message) -> bool:
     )
 
 
-def _settings(out: Object, chat: Chat, names: Names | None) -> None:
+def _settings(out: Object, chat: Chat, carried: frozenset[Field], names: Names | None) -> None:
     if chat.tool_choice is not None:
         out["tool_choice"] = written_choice(chat.tool_choice, names)
     if chat.parallel_tools is not None:
         out["parallel_tool_calls"] = chat.parallel_tools
+    text: Object = {}
     if chat.output is not None:
-        out["text"] = {"format": written_output(chat.output)}
+        text["format"] = written_output(chat.output)
+    if chat.verbosity is not None and Field.VERBOSITY in carried:
+        text["verbosity"] = chat.verbosity
+    if text:
+        out["text"] = text
     if chat.reasoning is not None:
         reasoning: Object = {}
         for name, value in (
@@ -191,16 +234,9 @@ def _settings(out: Object, chat: Chat, names: Names | None) -> None:
                 reasoning[name] = value
         fill(reasoning, chat.reasoning.extra.home(NAME))
         out["reasoning"] = reasoning
-    if chat.user is not None:
-        out["user"] = chat.user
-    if chat.metadata is not None:
-        out["metadata"] = dict(chat.metadata)
-    if chat.service_tier is not None:
-        out["service_tier"] = chat.service_tier
 
 
-def _sampling(out: Object, chat: Chat, losses: Losses) -> None:
-    sampling = chat.sampling
+def _sampling(out: Object, sampling: Sampling) -> None:
     for name, value in (
         ("temperature", sampling.temperature),
         ("top_p", sampling.top_p),
@@ -209,25 +245,11 @@ def _sampling(out: Object, chat: Chat, losses: Losses) -> None:
     ):
         if value is not None:
             out[name] = value
-    for field, is_set in (
-        ("seed", sampling.seed is not None),
-        ("frequency_penalty", sampling.frequency_penalty is not None),
-        ("presence_penalty", sampling.presence_penalty is not None),
-        ("top_k", sampling.top_k is not None),
-    ):
-        if is_set:
-            losses.drop(field)
-    if sampling.stop:
-        raise losses.refusal("stop", "it has no stop sequences")
-    if sampling.logit_bias:
-        raise losses.refusal("logit_bias", "it has no bias of tokens")
-    if sampling.n is not None and sampling.n > 1:
-        raise losses.refusal("n", "it gives one answer")
 
 
 def _away(out: Object, chat: Chat, target: Target, losses: Losses) -> None:
     """What only requests of other dialects need: our defaults, and what of theirs gets lost."""
-    out["store"] = False
+    out["store"] = chat.store is True
     include: list[Json] = []
     if chat.sampling.logprobs:
         include.append(LOGPROBS)
@@ -237,22 +259,22 @@ def _away(out: Object, chat: Chat, target: Target, losses: Losses) -> None:
         out["include"] = include
     limit = chat.sampling.max_tokens
     if limit is not None and limit < _LEAST_TOKENS:
-        losses.lossy("max_tokens", f"it gives at least {_LEAST_TOKENS} tokens")
+        losses.lossy(Field.MAX_TOKENS, f"it gives at least {_LEAST_TOKENS} tokens")
         out["max_output_tokens"] = _LEAST_TOKENS
-    if chat.service_tier is not None and chat.service_tier not in _TIERS:
-        losses.drop("service_tier")
-        del out["service_tier"]
+    if chat.tool_choice is not None:
+        losses.foreign(chat.tool_choice.extra, NAME)
     if chat.reasoning is not None:
+        losses.foreign(chat.reasoning.extra, NAME)
         reasoning = _reasoning(chat.reasoning, target, losses)
         if reasoning:
             out["reasoning"] = reasoning
         else:
             del out["reasoning"]
     if isinstance(form := out.get("text"), dict) and chat.output is not None:
+        losses.foreign(chat.output.extra, NAME)
         below = form["format"]
         if isinstance(below, dict) and chat.output.kind is OutputKind.SCHEMA:
             below.setdefault("name", "answer")
-    losses.foreign(chat.extra, NAME)
 
 
 def _efforts(target: Target) -> tuple[str, ...]:
@@ -272,11 +294,11 @@ def _reasoning(asked: Reasoning, target: Target, losses: Losses) -> Object:
     effort, summary, budget = asked.effort, asked.summary, asked.budget
     efforts = _efforts(target)
     if not efforts:
-        losses.drop("reasoning")
+        losses.no_thinking(asked)
         return {}
     if budget is not None:
         if effort is None and budget >= 0:
-            losses.drop("reasoning.budget")
+            losses.drop(Field.BUDGET)
             effort = "none" if budget == 0 else _effort(budget)
         if budget != 0:
             summary = summary or "auto"
@@ -284,7 +306,7 @@ def _reasoning(asked: Reasoning, target: Target, losses: Losses) -> Object:
     if effort is not None:
         nearest = nearest_effort(effort, efforts)
         if nearest != effort:
-            losses.drop("reasoning.effort")
+            losses.drop(Field.EFFORT)
         if nearest is not None:
             out["effort"] = nearest
     if summary is not None:
@@ -334,11 +356,12 @@ def written_tool(tool: Tool) -> Object:
 
 def _foreign_tool(tool: Tool, losses: Losses, names: Names) -> Object:
     if not tool.name:
-        kind = tool.extra.fields.get("type")
-        what = f"a tool of type {kind}" if isinstance(kind, str) else "such a tool"
-        raise losses.refusal("tools", f"only the client's own dialect has {what}")
+        why = f"a tool of {kind_of(tool.extra)} is known to its own provider only"
+        raise losses.refusal(Field.TOOLS, why)
     if tool.cache is not None:
-        losses.drop("cache")
+        losses.drop(Field.CACHE)
+    if tool.extra is not NOTHING:
+        losses.foreign(tool.extra, NAME)
     out: Object = {"type": "function", "name": names.sent(tool.name)}
     if tool.description is not None:
         out["description"] = tool.description

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from extproc.dialects import _reading as read
 from extproc.dialects._extras import BOUND, CARRIED, refuse_shapes
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects.openai_chat.members import SETTINGS, Members, Table, sort_members
 from extproc.dialects.openai_responses.items import parse_items
 from extproc.dialects.openai_responses.words import (
     ENCRYPTED,
@@ -23,7 +24,6 @@ from extproc.dialects.openai_responses.words import (
     INSTRUCTIONS,
     LOGPROBS,
     NAME,
-    OPTIONS,
     PLAIN,
     residue,
 )
@@ -56,86 +56,26 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
     """
     x = read.read_object(body)
     refuse_shapes(x, body)
-    for name in _OTHERS.keys() & x.keys():
-        if x[name] is not None:
-            _OTHERS[name](x[name], name)
     model = read.optional_string(x.get("model"), "model")
     if not model and x.get("prompt") is None:
         raise read.missing("model")
-    rest = Rest(x)
-    if _gives_all(x.get("include")):
-        rest.mark(CARRIED, ["include"])
-    messages = _messages(x, rest)
+    found = sort_members(x, _TABLE)
+    rest = found.rest
+    messages = _messages(x, found)
     return Chat(
         dialect=NAME,
         model=model or "",
         messages=messages,
         stream=read.optional_bool(x.get("stream"), "stream") is True,
-        tools=_tools(x, rest),
-        tool_choice=_tool_choice(x, rest),
-        parallel_tools=read.optional_bool(x.get("parallel_tool_calls"), "parallel_tool_calls"),
-        sampling=_sampling(x),
-        output=_output(x, rest),
-        reasoning=_reasoning(x),
-        user=read.optional_string(x.get("user"), "user"),
-        metadata=_metadata(x),
-        service_tier=read.optional_string(x.get("service_tier"), "service_tier"),
+        tools=_tools(x, found),
+        tool_choice=_tool_choice(x, found),
+        sampling=_sampling(found),
+        output=_output(x, found),
         options=read_options(headers, x.get(BODY_MEMBER)),
-        extra=rest.extra(),
         raw=body,
+        **found.settings,
+        extra=Extra(NAME, rest) if rest else NOTHING,
     )
-
-
-class Rest:
-    """What goes to `extra` of the request: filled while the canonical fields are read."""
-
-    __slots__ = ("_fields", "_x")
-
-    def __init__(self, x: Object) -> None:
-        self._x = x
-        self._fields: Object = {
-            name: value
-            for name, value in x.items()
-            if name not in _CANONICAL or value is None or (name in _FALSE and value is False)
-        }
-        if BODY_MEMBER in self._fields:
-            del self._fields[BODY_MEMBER]
-            self._fields[OPTIONS] = True
-
-    def keep(self, name: str) -> None:
-        """The canonical model could not hold this member."""
-        self._fields[name] = self._x[name]
-
-    def mark(self, name: str, value: Json) -> None:
-        self._fields[name] = value
-
-    def extra(self) -> Extra:
-        return Extra(NAME, self._fields) if self._fields else NOTHING
-
-
-_FALSE = frozenset({"stream"})
-_CANONICAL = frozenset(
-    {
-        "model",
-        "input",
-        "instructions",
-        "stream",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "temperature",
-        "top_p",
-        "max_output_tokens",
-        "top_logprobs",
-        "text",
-        "reasoning",
-        "user",
-        "metadata",
-        "service_tier",
-    }
-)
-
-_Check: TypeAlias = Callable[[Json, str], object]
 
 
 def _string_or_object(value: Json, path: str) -> None:
@@ -143,24 +83,36 @@ def _string_or_object(value: Json, path: str) -> None:
         raise read.type_error(value, path, "a string or an object")
 
 
-_OTHERS: Mapping[str, _Check] = {
-    "background": read.optional_bool,
-    "context_management": read.expect_list,
-    "conversation": _string_or_object,
-    "include": read.expect_list,
-    "max_tool_calls": read.optional_int,
-    "moderation": read.expect_object,
-    "previous_response_id": read.expect_string,
-    "prompt": read.expect_object,
-    "prompt_cache_key": read.expect_string,
-    "prompt_cache_options": read.expect_object,
-    "prompt_cache_retention": read.expect_string,
-    "safety_identifier": read.expect_string,
-    "store": read.optional_bool,
-    "stream_options": read.expect_object,
-    "truncation": read.expect_string,
-}
-"""members of today's API that only this dialect knows"""
+def _reasoning(value: Json, path: str) -> Reasoning:
+    shape = read.expect_object(value, path)
+    effort = read.optional_string(shape.get("effort"), path + ".effort")
+    summary = read.optional_string(shape.get("summary"), path + ".summary")
+    return Reasoning(effort, summary=summary, extra=residue(shape, ("effort", "summary")))
+
+
+_TABLE = Table(
+    settings={**SETTINGS, "reasoning": ("reasoning", _reasoning)},
+    sampling={
+        "temperature": ("temperature", read.optional_number),
+        "top_p": ("top_p", read.optional_number),
+        "max_output_tokens": ("max_tokens", read.optional_int),
+        "top_logprobs": ("top_logprobs", read.optional_int),
+    },
+    apart=frozenset({"model", "input", "instructions", "stream", "tools", "tool_choice", "text"}),
+    others={
+        "background": read.optional_bool,
+        "context_management": read.expect_list,
+        "conversation": _string_or_object,
+        "include": read.expect_list,
+        "max_tool_calls": read.optional_int,
+        "moderation": read.expect_object,
+        "previous_response_id": read.expect_string,
+        "prompt": read.expect_object,
+        "prompt_cache_options": read.expect_object,
+        "stream_options": read.expect_object,
+        "truncation": read.expect_string,
+    },
+)
 
 
 def _gives_all(include: Json) -> bool:
@@ -168,16 +120,33 @@ def _gives_all(include: Json) -> bool:
     return isinstance(include, list) and all(item in (LOGPROBS, ENCRYPTED) for item in include)
 
 
+def _cuts_nothing(truncation: Json) -> bool:
+    return truncation == "disabled"
+
+
+_USUAL: Mapping[str, Callable[[Json], bool]] = {
+    "include": _gives_all,
+    "truncation": _cuts_nothing,
+}
+"""members that any dialect's reply fulfils, by what they say"""
+
 _STORED = ("previous_response_id", "conversation", "prompt")
 
 
-def _bound(x: Object) -> tuple[str, ...]:
-    """What needs the provider's own store. `store: false`, and silence, need none."""
-    named = [name for name in _STORED if x.get(name) is not None]
-    return (*named, *(name for name in ("store", "background") if x.get(name) is True))
+def _bound(rest: Object) -> list[Json]:
+    """What needs the provider's own store."""
+    named: list[Json] = [name for name in _STORED if rest.get(name) is not None]
+    return [*named, "background"] if rest.get("background") is True else named
 
 
-def _messages(x: Object, rest: Rest) -> tuple[Message, ...]:
+_INSTRUCTIONS = Extra(NAME, {INSTRUCTIONS: True})
+
+
+def _messages(x: Object, found: Members) -> tuple[Message, ...]:
+    rest = found.rest
+    usual: list[Json] = [name for name in rest.keys() & _USUAL.keys() if _USUAL[name](rest[name])]
+    if usual:
+        rest[CARRIED] = usual
     instructions = read.optional_string(x.get("instructions"), "instructions")
     said = x.get("input")
     if said is None:
@@ -187,66 +156,39 @@ def _messages(x: Object, rest: Rest) -> tuple[Message, ...]:
     else:
         messages, foreign, bound = parse_items(said)
         if isinstance(said, str):
-            rest.mark(PLAIN, True)
+            rest[PLAIN] = True
         elif not said:
-            rest.keep("input")
+            found.keep("input")
         if foreign:
-            rest.mark(FOREIGN, True)
-    named: list[Json] = [*_bound(x), *bound]
+            rest[FOREIGN] = True
+    named: list[Json] = [*_bound(rest), *bound]
     if named:
-        rest.mark(BOUND, named)
+        rest[BOUND] = named
     if instructions:
-        mark = Extra(NAME, {INSTRUCTIONS: True})
-        return (Message(Role.SYSTEM, (Text(instructions),), extra=mark), *messages)
+        return (Message(Role.SYSTEM, (Text(instructions),), None, _INSTRUCTIONS), *messages)
     if instructions is not None:
-        rest.keep("instructions")
+        found.keep("instructions")
     return messages
 
 
-def _sampling(x: Object) -> Sampling:
-    if _SAMPLING.isdisjoint(x):
-        return _PLAIN_SAMPLING
-    include = x.get("include")
-    return Sampling(
-        temperature=read.optional_number(x.get("temperature"), "temperature"),
-        top_p=read.optional_number(x.get("top_p"), "top_p"),
-        max_tokens=read.optional_int(x.get("max_output_tokens"), "max_output_tokens"),
-        logprobs=True if isinstance(include, list) and LOGPROBS in include else None,
-        top_logprobs=read.optional_int(x.get("top_logprobs"), "top_logprobs"),
-    )
+def _sampling(found: Members) -> Sampling:
+    include = found.rest.get("include")
+    if isinstance(include, list) and LOGPROBS in include:
+        found.sampled["logprobs"] = True
+    return found.sampling()
 
 
-_PLAIN_SAMPLING = Sampling()
-_SAMPLING = frozenset({"temperature", "top_p", "max_output_tokens", "top_logprobs", "include"})
-
-
-def _metadata(x: Object) -> Mapping[str, str] | None:
-    value = x.get("metadata")
-    if value is None:
-        return None
-    members = read.expect_object(value, "metadata").items()
-    return {name: read.expect_string(word, f"metadata.{name}") for name, word in members}
-
-
-def _reasoning(x: Object) -> Reasoning | None:
-    value = x.get("reasoning")
-    if value is None:
-        return None
-    shape = read.expect_object(value, "reasoning")
-    effort = read.optional_string(shape.get("effort"), "reasoning.effort")
-    summary = read.optional_string(shape.get("summary"), "reasoning.summary")
-    return Reasoning(effort, summary=summary, extra=residue(shape, ("effort", "summary")))
-
-
-def _output(x: Object, rest: Rest) -> Output | None:
+def _output(x: Object, found: Members) -> Output | None:
     value = x.get("text")
     if value is None:
         return None
     text = read.expect_object(value, "text")
-    form = text.get("format")
-    others = dict(residue(text, ("format",)).fields)
+    form, verbosity = text.get("format"), text.get("verbosity")
+    if verbosity is not None:
+        found.settings["verbosity"] = read.expect_string(verbosity, "text.verbosity")
+    others = dict(residue(text, ("format", "verbosity")).fields)
     if others or form is None:
-        rest.mark("text", others)
+        found.rest["text"] = others
     if form is None:
         return None
     shape = read.expect_object(form, "text.format")
@@ -258,7 +200,7 @@ def _output(x: Object, rest: Rest) -> Output | None:
         case "json_schema":
             return _schema_output(shape)
         case str():
-            rest.keep("text")
+            found.keep("text")
             return None
         case other:
             raise read.type_error(other, "text.format.type", "a string")
@@ -282,23 +224,41 @@ def _schema_output(shape: Object) -> Output:
 # --- tools ----------------------------------------------------------------------------------
 
 
-def _tools(x: Object, rest: Rest) -> tuple[Tool, ...]:
+def _tools(x: Object, found: Members) -> tuple[Tool, ...]:
     value = x.get("tools")
     if value is None:
         return ()
     items = read.expect_list(value, "tools")
     if not items:
-        rest.keep("tools")
-    found: list[Tool] = []
+        found.keep("tools")
+    tools: list[Tool] = []
     for i, item in enumerate(items):
-        found.append(_tool(read.expect_object(item, f"tools[{i}]"), f"tools[{i}]"))
-    return tuple(found)
+        tools.append(_usual_tool(item) or _tool(item, f"tools[{i}]"))
+    return tuple(tools)
+
+
+def _usual_tool(shape: Json) -> Tool | None:
+    """A function with all that a function has; None for any other tool."""
+    if (
+        not isinstance(shape, dict)
+        or len(shape) != len(_FUNCTION)
+        or shape.get("type") != "function"
+    ):
+        return None
+    name, about = shape.get("name"), shape.get("description")
+    parameters, strict = shape.get("parameters"), shape.get("strict")
+    if not isinstance(name, str) or not name or not isinstance(about, str):
+        return None
+    if not isinstance(parameters, dict) or not isinstance(strict, bool):
+        return None
+    return Tool(name, about, parameters, strict)
 
 
 _FUNCTION = ("type", "name", "description", "parameters", "strict")
 
 
-def _tool(shape: Object, path: str) -> Tool:
+def _tool(value: Json, path: str) -> Tool:
+    shape = read.expect_object(value, path)
     if "type" not in shape:
         raise read.missing(path + ".type")
     if read.expect_string(shape["type"], path + ".type") != "function":
@@ -323,18 +283,18 @@ def _tool(shape: Object, path: str) -> Tool:
 _MODES = {"auto": ToolMode.AUTO, "none": ToolMode.NONE, "required": ToolMode.REQUIRED}
 
 
-def _tool_choice(x: Object, rest: Rest) -> ToolChoice | None:
+def _tool_choice(x: Object, found: Members) -> ToolChoice | None:
     value = x.get("tool_choice")
     if value is None:
         return None
     if isinstance(value, str):
         if value in _MODES:
             return ToolChoice(_MODES[value])
-        rest.keep("tool_choice")
+        found.keep("tool_choice")
         return None
     choice = _chosen(read.expect_object(value, "tool_choice"))
     if choice is None:
-        rest.keep("tool_choice")
+        found.keep("tool_choice")
     return choice
 
 

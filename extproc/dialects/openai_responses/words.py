@@ -13,6 +13,7 @@ from extproc.dialects import _extras as extras
 from extproc.dialects._extras import SHAPE, fill
 from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
+from extproc.model.fields import Field
 from extproc.model.reply import ChoiceEnded, Reason, Usage
 
 NAME = "openai_responses"
@@ -31,8 +32,6 @@ INSTRUCTIONS = SHAPE + "instructions"
 """of a system message: it was the request's `instructions`"""
 FOREIGN = SHAPE + "foreign"
 """of the request: it carries reasoning that another dialect's provider signed"""
-OPTIONS = SHAPE + "options"
-"""the body has our own object, which is cut out before it leaves"""
 
 # Of a reply's parts and notes; on the wire of no request.
 REPLY_ITEM = "item"
@@ -49,6 +48,27 @@ CALLS: Mapping[str, str] = {"function_call": "arguments", "custom_tool_call": "i
 """calls of the client's own tools, and the member that holds what they are called with"""
 BREAK = "\n\n"
 """between the parts of a summary, where another language reads them as one text"""
+
+FIELD_NAMES: Mapping[str, str] = {
+    Field.MAX_TOKENS: "max_output_tokens",
+    Field.LOGPROBS: "include",
+    Field.VERBOSITY: "text.verbosity",
+    Field.OUTPUT: "text.format",
+    Field.OUTPUT_DESCRIPTION: "text.format.description",
+    Field.SYSTEM: "instructions",
+    Field.FIRST: "input",
+    Field.CONTENT: "input",
+    Field.IMAGE: "input_image",
+    Field.DETAIL: "input_image.detail",
+    Field.AUDIO: "input_audio",
+    Field.DOCUMENT: "input_file",
+    Field.THINKING: "input.reasoning",
+    Field.CITATIONS: "annotations",
+    Field.CACHE: "prompt_cache_breakpoint",
+    Field.RESULT: "function_call_output",
+    Field.RESULT_MEDIA: "function_call_output.output",
+}
+"""what clients of this dialect call a field, where that is not the field's own value"""
 
 
 def residue(

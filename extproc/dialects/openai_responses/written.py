@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from extproc.dialects._extras import fill
-from extproc.dialects._loss import Losses
+from extproc.dialects._loss import Losses, field_of
 from extproc.dialects._media import data_url
 from extproc.dialects._tools import Names, legal_id
+from extproc.dialects.openai_chat.foreign_messages import is_bare, kind_of
 from extproc.dialects.openai_responses.items import (
     CACHE_LIFE,
     is_plain,
@@ -31,6 +32,7 @@ from extproc.dialects.openai_responses.words import (
     NAME,
 )
 from extproc.model.chat import (
+    NOTHING,
     Audio,
     CacheMark,
     Chat,
@@ -49,11 +51,13 @@ from extproc.model.chat import (
     ToolCall,
     ToolResult,
 )
+from extproc.model.fields import Field
 
 Object: TypeAlias = dict[str, Json]
 
 _ID = re.compile(r"[\x21-\x7e]{1,64}")
 _ERROR = "ERROR: "
+_USER, _RESULTS = Role.USER, Role.TOOL
 
 
 class Writer:
@@ -78,10 +82,15 @@ class Writer:
     def _message(self, message: Message) -> None:
         self._open = None
         if message.name is not None:
-            self._losses.drop("name")
-        role = Role.USER if message.role is Role.TOOL else message.role
-        followers = (*message.parts[1:], None)
-        for part, after in zip(message.parts, followers, strict=False):
+            self._losses.drop(Field.NAME)
+        if message.extra is not NOTHING:
+            self._losses.foreign(message.extra, NAME)
+        role = _USER if message.role is _RESULTS else message.role
+        parts = message.parts
+        if len(parts) == 1 and not self._at_home and is_bare(text := parts[0]):
+            self._items.append({"type": "message", "role": role.value, "content": text.text})
+            return
+        for part, after in zip(parts, (*parts[1:], None), strict=False):
             match part:
                 case ToolCall():
                     self._add(self._call(part))
@@ -98,7 +107,7 @@ class Writer:
                         self._content(message, role, part, after)
                 case _:
                     self._content(message, role, part, after)
-        if self._at_home and not message.parts:
+        if self._at_home and not parts:
             out: Object = {"role": role.value}
             fill(out, message.extra.home(NAME))
             if BARE not in message.extra.home(NAME):
@@ -132,7 +141,9 @@ class Writer:
         else:
             self._open = [written]
             item["content"] = self._open
-        below = home.get(ITEM) if role is Role.ASSISTANT else message.extra.home(NAME)
+        below = message.extra.home(NAME)
+        if role is Role.ASSISTANT:
+            below = home[ITEM] if ITEM in home else below.get(ITEM)
         fill(item, below if isinstance(below, Mapping) else {})
         self._items.append(item)
 
@@ -145,7 +156,7 @@ class Writer:
             case Refusal():
                 out = {"type": "refusal", "refusal": part.text}
             case Image() | Audio() | Document() if role is Role.ASSISTANT and not self._at_home:
-                self._losses.drop("media")
+                self._losses.drop(field_of(part))
                 return None
             case Image():
                 out = self._image(part)
@@ -156,8 +167,10 @@ class Writer:
             case OpaquePart():
                 return self._opaque(part)
             case Thinking() | ToolCall() | ToolResult():
-                raise self._losses.refusal("input", "a tool's result cannot hold calls here")
-        fill(out, home_of(part))
+                raise self._losses.refusal(Field.RESULT, "it cannot hold calls or reasoning here")
+        if part.extra is not NOTHING:
+            self._losses.foreign(part.extra, NAME)
+            fill(out, home_of(part))
         return out
 
     def _opaque(self, part: OpaquePart) -> Object | None:
@@ -165,17 +178,16 @@ class Writer:
             out: Object = {}
             fill(out, part.extra.fields)
             return out
-        kind = part.extra.fields.get("type")
-        name = kind if isinstance(kind, str) else "content"
         if self._current:
-            raise self._losses.refusal(name, "only the client's own dialect knows such a part")
-        self._losses.drop(name)
+            why = f"a part of {kind_of(part.extra)} is known to its own provider only"
+            raise self._losses.refusal(Field.CONTENT, why)
+        self._losses.drop(Field.CONTENT)
         return None
 
     def _image(self, part: Image) -> Object:
         out: Object = {"type": "input_image"}
         if part.source.file_id is not None:
-            out["file_id"] = self._file_id(part.source.file_id, "image")
+            out["file_id"] = self._file_id(part.source.file_id)
         else:
             out["image_url"] = _url(part.source)
         if part.detail is not None:
@@ -185,7 +197,7 @@ class Writer:
 
     def _audio(self, part: Audio) -> Object:
         if not self._at_home:
-            raise self._losses.refusal("input_audio", "its messages cannot hold audio")
+            raise self._losses.refusal(Field.AUDIO, "its messages cannot hold audio")
         audio: Object = {"data": part.source.data}
         if part.format is not None:
             audio["format"] = part.format
@@ -195,7 +207,7 @@ class Writer:
         source = part.source
         out: Object = {"type": "input_file"}
         if source.file_id is not None:
-            out["file_id"] = self._file_id(source.file_id, "file")
+            out["file_id"] = self._file_id(source.file_id)
         elif source.url is not None:
             out["file_url"] = source.url
         elif source.media_type is not None:
@@ -209,16 +221,16 @@ class Writer:
         self._cache(out, part.cache)
         return out
 
-    def _file_id(self, file_id: str, field: str) -> str:
+    def _file_id(self, file_id: str) -> str:
         if not self._at_home:
-            raise self._losses.refusal(field, "a file's id is known to its own provider only")
+            raise self._losses.refusal(Field.FILE_ID, "a file's id never leaves its provider")
         return file_id
 
     def _cache(self, out: Object, mark: CacheMark | None) -> None:
         if mark is None:
             return
         if not self._at_home:
-            self._losses.drop("cache")
+            self._losses.drop(Field.CACHE)
             return
         breakpoint_: Object = {"mode": "explicit"}
         lives = [life for life, seconds in CACHE_LIFE.items() if seconds == mark.ttl]
@@ -230,15 +242,24 @@ class Writer:
 
     def _call(self, call: ToolCall) -> Object:
         if call.cache is not None:
-            self._losses.drop("cache")
+            self._losses.drop(Field.CACHE)
+        if call.extra is not NOTHING:
+            self._losses.foreign(call.extra, NAME)
+        if not self._at_home:
+            return {
+                "type": "function_call",
+                "call_id": self._id(call.id),
+                "name": self._names.sent(call.name),
+                "arguments": call.arguments or "{}",
+            }
         item = item_of(call.extra)
         kind = item.get("type", "function_call")
         member = CALLS.get(kind, "arguments") if isinstance(kind, str) else "arguments"
         out: Object = {
             "type": kind,
-            "call_id": self._id(call.id),
-            "name": call.name if self._at_home else self._names.sent(call.name),
-            member: call.arguments if call.arguments or self._at_home else "{}",
+            "call_id": call.id,
+            "name": call.name,
+            member: call.arguments,
         }
         fill(out, item)
         return out
@@ -247,18 +268,23 @@ class Writer:
         return call_id if self._at_home else legal_id(call_id, _ID)
 
     def _result(self, result: ToolResult) -> Object:
-        home = dict(result.extra.home(NAME))
         if result.cache is not None:
-            self._losses.drop("cache")
+            self._losses.drop(Field.CACHE)
+        if result.extra is not NOTHING:
+            self._losses.foreign(result.extra, NAME)
+        out: Object = {"type": "function_call_output", "call_id": self._id(result.call_id)}
         parts = list(result.parts)
+        if len(parts) == 1 and not (self._at_home or result.is_error) and is_bare(parts[0]):
+            out["output"] = parts[0].text
+            return out
+        home = result.extra.home(NAME)
         if result.is_error:
-            self._losses.drop("is_error")
+            self._losses.drop(Field.IS_ERROR)
             first = parts[0] if parts else None
             if isinstance(first, Text):
                 parts[0] = Text(_ERROR + first.text)
             else:
                 parts.insert(0, Text(_ERROR))
-        out: Object = {"type": "function_call_output", "call_id": self._id(result.call_id)}
         if result.name is not None and self._at_home:
             out["name"] = result.name
         if "type" in home:
@@ -277,7 +303,7 @@ class Writer:
         """Home, to whom signed it; without a signature only what came in this very shape."""
         item = item_of(part.extra)
         if part.origin != NAME or not (item or part.signature):
-            self._losses.drop("thinking")
+            self._losses.drop(Field.THINKING)
             return
         out: Object = {"type": "reasoning"}
         if reasoning_text(item) != part.text:

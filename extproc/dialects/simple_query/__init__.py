@@ -33,7 +33,8 @@ from extproc.model.dialect import (
     WireReply,
 )
 from extproc.model.embed import Embed, Request
-from extproc.model.errors import GatewayError, Unsupported
+from extproc.model.errors import BudgetSpent, GatewayError, Kind, Unsupported
+from extproc.model.fields import Field
 
 
 class SimpleQuery:
@@ -47,6 +48,7 @@ class SimpleQuery:
         Endpoint("POST", "/embeddings", "embeddings"),
     )
     speaks_to_providers: ClassVar[bool] = False
+    field_names: ClassVar[Mapping[str, str]] = {Field.USER: "user_id", Field.SYSTEM: "context"}
     request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type", "retry-after"})
@@ -84,7 +86,8 @@ class SimpleQuery:
         if error.allow:
             headers["allow"] = ", ".join(error.allow)
         body = jsontext.dumps({"error": error.message, "correlation_id": call_id})
-        return WireReply(error.status, headers, body)
+        status = BudgetSpent.status if error.kind is Kind.BUDGET else error.status
+        return WireReply(status, headers, body)
 
     def read_limits(self, head: ReplyHead) -> tuple[RateLimit, ...]:
         del head

@@ -134,6 +134,11 @@ class AnthropicMessages:
         return self.error(404, "Not found")
 
 
+def invoked(path: str) -> bool:
+    """Whether this is a path of Bedrock's."""
+    return _INVOKE.search(path) is not None
+
+
 def _variant_of(path: str) -> tuple[str, str, bool]:
     """Variant, model and whether to stream, as a path says it; all empty for Anthropic's own."""
     if found := _INVOKE.search(path):

@@ -17,7 +17,7 @@ import orjson
 
 Fields: TypeAlias = Mapping[str, object]
 
-SIGNATURE = "bW9jay1zaWduYXR1cmU="
+SIGNATURE = "bW9jay1iZWRyb2NrLXNpZ25hdHVyZQ=="
 """of everything that the mock thinks"""
 _MEMBERS = frozenset(
     {

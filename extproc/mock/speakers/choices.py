@@ -18,6 +18,8 @@ from extproc.mock.schema_fill import fill
 
 _MOST_CHOICES = 16
 _CALLED_BY = ("tool", "function")
+_AGAIN = "then use"
+"""in what a tool gave: the model calls on, rather than answering"""
 _REFUSED_BY = "please refuse"
 _REFUSAL = ("I", " am", " sorry,", " but", " I", " cannot", " help", " with", " that.")
 _THOUGHTS = ("First", " I", " look", " at", " what", " was", " asked.")
@@ -189,7 +191,7 @@ def _calls(
         case {"function": {"name": name}} | {"custom": {"name": name}}:
             wanted = [tool for tool in known if tool[0] == name]
         case _:
-            answered = messages[-1].get("role") in ("tool", "function")
+            answered = _is_answered(messages) and _AGAIN not in lowered
             words = (*(tool[0].lower() for tool in known), *_CALLED_BY)
             if answered or not any(word in lowered for word in words):
                 return ()
@@ -199,6 +201,19 @@ def _calls(
     else:
         wanted = wanted[:1]
     return tuple(_call(tool, prompt) for tool in wanted)
+
+
+def _is_answered(messages: Sequence[Mapping[str, object]]) -> bool:
+    """Whether a tool gave something since the model spoke last."""
+    for message in reversed(messages):
+        match message.get("role"):
+            case "tool" | "function":
+                return True
+            case "assistant":
+                return False
+            case _:
+                pass
+    return False
 
 
 def _tool(tool: object) -> tuple[str, object, Literal["function", "custom"]] | None:

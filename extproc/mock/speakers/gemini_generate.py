@@ -287,6 +287,8 @@ class _Said:
         out: dict[str, object] = {"finishReason": finish, "index": index}
         if parts:
             out["content"] = {"parts": parts, "role": "model"}
+        if choice.logprobs:
+            out["logprobsResult"] = _logprobs(choice.pieces)
         return out
 
     def _reply(self, candidates: list[object], *, last: bool) -> dict[str, object]:
@@ -318,6 +320,11 @@ class _Said:
         return out
 
 
+def _logprobs(pieces: Sequence[str]) -> dict[str, object]:
+    tokens = [{"token": piece, "tokenId": len(piece), "logProbability": -0.125} for piece in pieces]
+    return {"chosenCandidates": tokens, "topCandidates": [{"candidates": [one]} for one in tokens]}
+
+
 def _asked(fields: Fields) -> dict[str, object]:
     """The request's wishes, in the words of `choices`."""
     config = inner(fields, "generationConfig")
@@ -332,6 +339,7 @@ def _asked(fields: Fields) -> dict[str, object]:
         "n": config.get("candidateCount"),
         "stop": config.get("stopSequences"),
         "max_tokens": config.get("maxOutputTokens"),
+        "logprobs": config.get("responseLogprobs"),
         "tools": tools,
         "tool_choice": {"NONE": "none", "ANY": "required"}.get(str(calling.get("mode")), "auto"),
     }

@@ -9,7 +9,7 @@ of pictures, arguments as objects, the levels of `think`. A model whose name hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 from zlib import crc32
 
@@ -134,6 +134,7 @@ class _Talk:
             reason = "unload" if self._fields.get("keep_alive") == 0 else "load"
             return _json({**self._head(), **self._said(""), "done_reason": reason, "done": True})
         asked = {"tools": tools, "response_format": form, "stop": options.get("stop")}
+        asked["logprobs"] = self._fields.get("logprobs")
         limit = options.get("num_predict")
         if isinstance(limit, int) and limit > 0:
             asked["max_tokens"] = limit
@@ -150,7 +151,8 @@ class _Talk:
         more: dict[str, object] = {"thinking": "".join(thought)} if thought else {}
         if choice.calls:
             more["tool_calls"] = [self._call(call, i) for i, call in enumerate(choice.calls)]
-        return _json({**self._head(), **self._said("".join(choice.pieces), more), **last})
+        likely = _logprobs(choice.pieces) if choice.logprobs else {}
+        return _json({**self._head(), **self._said("".join(choice.pieces), more), **likely, **last})
 
     def _thought(self) -> tuple[str, ...]:
         think = self._fields.get("think")
@@ -215,11 +217,17 @@ class _Talk:
             yield self._line(self._said("", {"tool_calls": [self._call(call, at)]}))
         if not choice.calls:
             for group in talk.grouped(choice.pieces, self._faults.events):
-                yield self._line(self._said("".join(group)))
+                likely = _logprobs(group) if choice.logprobs else {}
+                yield self._line({**self._said("".join(group)), **likely})
         yield _line({**self._head(), **self._said(""), **last})
 
     def _line(self, said: Fields) -> bytes:
         return _line({**self._head(), **said, "done": False})
+
+
+def _logprobs(pieces: Sequence[str]) -> dict[str, object]:
+    tokens = [{"token": one, "logprob": -0.125, "bytes": list(one.encode())} for one in pieces]
+    return {"logprobs": tokens}
 
 
 def _line(value: Fields) -> bytes:

@@ -8,8 +8,8 @@ said, `openai_rules.py` what is refused. Also embeddings and, in small, the rest
 the API. Checks no credential. The model `missing-model` does not exist.
 
 Azure's paths (`/openai/deployments/NAME/...?api-version=V`) need their version.
-Models whose names begin with `grok` answer as xAI does: its envelope of errors, its
-count of reasoning beside the completion, and `grok-wrong-key` refuses our key.
+xAI, Mistral, DeepSeek and vLLM are known by their models' names, and answer as
+`openai_houses.py` says; `grok-wrong-key` refuses our key.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ from extproc.mock.answer import IDENT, Answer, Asked
 from extproc.mock.faults import Faults
 from extproc.mock.speakers import choices as talk
 from extproc.mock.speakers import openai_embeddings
+from extproc.mock.speakers.openai_houses import (
+    House,
+    envelope,
+    house_of,
+    known,
+    refused,
+    thinking_part,
+)
 from extproc.mock.speakers.openai_other import other
 from extproc.mock.speakers.openai_rules import Wrong, wrong
 
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "o4-mini")
 _ABSENT = "missing-model"
-_SILENT = re.compile(r"o\d|gpt-")
-"""models that think without showing it"""
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 _CREATED = 1_767_225_600
 _ID = "chatcmpl-" + IDENT.decode()
@@ -134,35 +140,34 @@ class OpenAIChat:
         model = model.partition(";")[0]
         if model == _ABSENT:
             return self._no_model(model)
-        if model.startswith("grok"):
-            return self._as_xai(asked, model, fields)
-        return self._speak(asked, model, fields)
-
-    def _speak(self, asked: Asked, model: str, fields: dict[str, object]) -> Answer:
-        if asked.path.partition("?")[0].endswith("/embeddings"):
-            made = openai_embeddings.reply(fields, model, asked.faults)
-            return self._wrong(made) if isinstance(made, Wrong) else _json(made)
-        return self._complete(asked, model, fields)
-
-    def _as_xai(self, asked: Asked, model: str, fields: dict[str, object]) -> Answer:
-        """xAI speaks the same, but for its errors."""
+        house = house_of(model)
         if model == "grok-wrong-key":
             text = (
                 "Incorrect API key provided: xa***ey. You can obtain an API key from the console."
             )
-            error = {"code": "Client specified an invalid argument", "error": text}
-            return Answer(400, "application/json", orjson.dumps(error))
-        answer = self._speak(asked, model, fields)
+            return self._housed(house, self._refuse(400, text))
+        return self._housed(house, self._speak(asked, model, fields, house))
+
+    def _speak(self, asked: Asked, model: str, fields: dict[str, object], house: House) -> Answer:
+        if asked.path.partition("?")[0].endswith("/embeddings"):
+            made = openai_embeddings.reply(fields, model, asked.faults)
+            return self._wrong(made) if isinstance(made, Wrong) else _json(made)
+        return self._complete(asked, model, known(house, fields), house)
+
+    def _housed(self, house: House, answer: Answer) -> Answer:
+        """A refusal in the house's own envelope."""
         if answer.status < 400:
             return answer
         said = cast("dict[str, dict[str, object]]", orjson.loads(answer.body))["error"]
-        error = {"code": "Client specified an invalid argument", "error": said["message"]}
-        return Answer(answer.status, "application/json", orjson.dumps(error))
+        status, error = envelope(house, said)
+        return Answer(status or answer.status, "application/json", orjson.dumps(error))
 
     def _wrong(self, found: Wrong) -> Answer:
         return self._refuse(400, found.message, code=found.code, param=found.param)
 
-    def _complete(self, asked: Asked, model: str, fields: dict[str, object]) -> Answer:
+    def _complete(
+        self, asked: Asked, model: str, fields: dict[str, object], house: House
+    ) -> Answer:
         messages = fields.get("messages")
         if messages is None:
             missing = "Missing required parameter: 'messages'."
@@ -174,24 +179,23 @@ class OpenAIChat:
             empty = "Invalid 'messages': empty array. Expected an array with minimum length 1."
             return self._refuse(400, empty, code="empty_array", param="messages")
         spoken = cast("list[Mapping[str, object]]", messages)
-        if (found := wrong(model, fields, spoken)) is not None:
+        found = refused(house, model, fields, spoken)
+        found = found or wrong(model, fields, spoken, house.longest_id)
+        if found is not None:
             return self._wrong(found)
         said = talk.answer(fields, spoken, asked.faults)
-        thoughts = talk.thoughts(fields)
-        usage = None if asked.faults.no_usage else _usage(said, asked.faults, model, len(thoughts))
-        if _SILENT.match(model):
+        always = house.always is not None and house.always.match(model)
+        thoughts = talk.thoughts({"reasoning_effort": "high"} if always else fields)
+        usage = _usage(said, asked.faults, len(thoughts), beside=house.beside)
+        if house.silent is not None and house.silent.match(model):
             thoughts = ()
-        if fields.get("stream") is True:
-            options = fields.get("stream_options")
-            counted = isinstance(options, dict) and options.get("include_usage") is True
-            return Answer(
-                200,
-                "text/event-stream; charset=utf-8",
-                events=tuple(
-                    _events(model, said, usage, asked.faults, counted=counted, thoughts=thoughts)
-                ),
-            )
-        return _json(_whole(model, said, usage, thoughts))
+        reply = _Reply(model, said, None if asked.faults.no_usage else usage, thoughts, house)
+        if fields.get("stream") is not True:
+            return _json(reply.whole())
+        options = fields.get("stream_options")
+        counted = isinstance(options, dict) and options.get("include_usage") is True
+        kind = "text/event-stream; charset=utf-8"
+        return Answer(200, kind, events=tuple(reply.events(asked.faults, counted=counted)))
 
 
 def _json(value: object) -> Answer:
@@ -202,9 +206,8 @@ def _event(value: object) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
-def _usage(said: talk.Said, faults: Faults, model: str, thought: int) -> dict[str, object]:
-    """`thought` tokens of reasoning; xAI counts them beside the completion, OpenAI in it."""
-    beside = model.startswith("grok")
+def _usage(said: talk.Said, faults: Faults, thought: int, *, beside: bool) -> dict[str, object]:
+    """`thought` tokens of reasoning, `beside` the completion or in it."""
     made = said.completion_tokens + (0 if beside else thought)
     given, made = faults.usage or (said.prompt_tokens, made)
     return {
@@ -221,53 +224,6 @@ def _usage(said: talk.Said, faults: Faults, model: str, thought: int) -> dict[st
     }
 
 
-def _whole(
-    model: str, said: talk.Said, usage: dict[str, object] | None, thoughts: Sequence[str]
-) -> dict[str, object]:
-    reply: dict[str, object] = {
-        "id": _ID,
-        "object": "chat.completion",
-        "created": _CREATED,
-        "model": model,
-        "choices": [_choice(i, choice, thoughts) for i, choice in enumerate(said.choices)],
-        "usage": usage,
-        "service_tier": "default",
-        "system_fingerprint": "fp_mock",
-    }
-    if usage is None:
-        del reply["usage"]
-    return reply
-
-
-def _choice(index: int, choice: talk.Choice, thoughts: Sequence[str]) -> dict[str, object]:
-    message: dict[str, object] = {
-        "role": "assistant",
-        "content": None if choice.calls or choice.refused else "".join(choice.pieces),
-        "refusal": "".join(choice.pieces) if choice.refused else None,
-        "annotations": [],
-    }
-    if thoughts:
-        message["reasoning_content"] = "".join(thoughts)
-    if choice.calls:
-        message["tool_calls"] = [_call(call, index, at) for at, call in enumerate(choice.calls)]
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": _logprobs(choice.pieces) if choice.logprobs else None,
-        "finish_reason": choice.finish,
-    }
-
-
-def _call_id(choice: int, at: int) -> str:
-    # The reply's id at its start is what is replaced; this one only has to differ.
-    return f"call_mock{choice:02d}{at:02d}"
-
-
-def _call(call: talk.ToolCall, choice: int, at: int) -> dict[str, object]:
-    body = {"name": call.name, call.field: call.arguments}
-    return {"id": _call_id(choice, at), "type": call.kind, call.kind: body}
-
-
 def _logprobs(pieces: Sequence[str]) -> dict[str, object]:
     tokens = [
         {"token": piece, "logprob": -0.125, "bytes": list(piece.encode()), "top_logprobs": []}
@@ -276,50 +232,115 @@ def _logprobs(pieces: Sequence[str]) -> dict[str, object]:
     return {"content": tokens, "refusal": None}
 
 
-def _events(
-    model: str,
-    said: talk.Said,
-    usage: dict[str, object] | None,
-    faults: Faults,
-    *,
-    counted: bool,
-    thoughts: Sequence[str],
-) -> Iterator[bytes]:
-    frame: dict[str, object] = {
-        "id": _ID,
-        "object": "chat.completion.chunk",
-        "created": _CREATED,
-        "model": model,
-        "service_tier": "default",
-        "system_fingerprint": "fp_mock",
-    }
-    # Only a caller who asks for usage gets the field, as null, in every chunk before.
-    tail: dict[str, object] = {"usage": None} if counted else {}
+class _Reply:
+    """One reply, in both forms. `thoughts` are those that are shown."""
 
-    def chunk(index: int, delta: object, finish: str | None, logprobs: object = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return _event({**frame, "choices": [choice], **tail})
+    def __init__(
+        self,
+        model: str,
+        said: talk.Said,
+        usage: dict[str, object] | None,
+        thoughts: Sequence[str],
+        house: House,
+    ) -> None:
+        self._model = model
+        self._said = said
+        self._usage = usage
+        self._thoughts = thoughts
+        self._house = house
 
-    for index, choice in enumerate(said.choices):
-        start = {"role": "assistant", "content": None if choice.calls else "", "refusal": None}
-        yield chunk(index, start, None)
-        for thought in thoughts:
-            yield chunk(index, {"reasoning_content": thought}, None)
-        for at, call in enumerate(choice.calls):
-            opened = _call(talk.ToolCall(call.name, "", call.kind), index, at)
-            yield chunk(index, {"tool_calls": [{"index": at, **opened}]}, None)
-            for piece in talk.slices(call.arguments, faults.events):
-                part = {"index": at, call.kind: {call.field: piece}}
-                yield chunk(index, {"tool_calls": [part]}, None)
-        if not choice.calls:
-            for group in talk.grouped(choice.pieces, faults.events):
-                probable = _logprobs(group) if choice.logprobs else None
-                word = "refusal" if choice.refused else "content"
-                yield chunk(index, {word: "".join(group)}, None, probable)
-        yield chunk(index, {}, choice.finish)
-    if counted and usage is not None:
-        yield _event({**frame, "choices": [], "usage": usage})
-    yield b"data: [DONE]\n\n"
+    def whole(self) -> dict[str, object]:
+        choices = [self._choice(i, choice) for i, choice in enumerate(self._said.choices)]
+        counted = {} if self._usage is None else {"usage": self._usage}
+        return {**self._frame("chat.completion"), "choices": choices, **counted}
+
+    def events(self, faults: Faults, *, counted: bool) -> Iterator[bytes]:
+        frame = self._frame("chat.completion.chunk")
+        # Only a caller who asks for usage gets the field, as null, in every chunk before.
+        tail: dict[str, object] = {"usage": None} if counted else {}
+        at_end = {} if self._usage is None else {"usage": self._usage}
+        last = {**tail, **at_end} if self._house.tells_usage else tail
+
+        def chunk(index: int, delta: object, finish: str | None, logprobs: object = None) -> bytes:
+            choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+            return _event({**frame, "choices": [choice], **(last if finish else tail)})
+
+        for index, choice in enumerate(self._said.choices):
+            start = {"role": "assistant", "content": None if choice.calls else "", "refusal": None}
+            yield chunk(index, self._own(start), None)
+            for thought in self._thoughts:
+                yield chunk(index, self._thought(thought), None)
+            for at, call in enumerate(choice.calls):
+                opened = self._call(talk.ToolCall(call.name, "", call.kind), index, at)
+                yield chunk(index, {"tool_calls": [{"index": at, **opened}]}, None)
+                for piece in talk.slices(call.arguments, faults.events):
+                    part = {"index": at, call.kind: {call.field: piece}}
+                    yield chunk(index, {"tool_calls": [part]}, None)
+            if not choice.calls:
+                for group in talk.grouped(choice.pieces, faults.events):
+                    probable = _logprobs(group) if choice.logprobs else None
+                    word = "refusal" if self._refused(choice) else "content"
+                    yield chunk(index, {word: "".join(group)}, None, probable)
+            yield chunk(index, {}, choice.finish)
+        if counted and at_end:
+            yield _event({**frame, "choices": [], **at_end})
+        yield b"data: [DONE]\n\n"
+
+    def _frame(self, kind: str) -> dict[str, object]:
+        return {
+            "id": _ID,
+            "object": kind,
+            "created": _CREATED,
+            "model": self._model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_mock",
+        }
+
+    def _refused(self, choice: talk.Choice) -> bool:
+        """Whether it is said apart from the content."""
+        return choice.refused and self._house.refuses_apart
+
+    def _own(self, message: dict[str, object]) -> dict[str, object]:
+        """The members that messages of this house have."""
+        names = self._house.in_messages
+        return {name: value for name, value in message.items() if names is None or name in names}
+
+    def _thought(self, text: str) -> dict[str, object]:
+        if self._house.thought == "content":
+            return {"content": [thinking_part(text)]}
+        return {self._house.thought: text}
+
+    def _choice(self, index: int, choice: talk.Choice) -> dict[str, object]:
+        text, refused = "".join(choice.pieces), self._refused(choice)
+        message: dict[str, object] = {
+            "role": "assistant",
+            "content": None if choice.calls or refused else text,
+            "refusal": text if refused else None,
+            "annotations": [],
+        }
+        message = self._own(message)
+        if self._thoughts:
+            thought = self._thought("".join(self._thoughts))
+            match thought, message["content"]:
+                case {"content": list(parts)}, str(text):
+                    message["content"] = [*parts, {"type": "text", "text": text}]
+                case _:
+                    message |= thought
+        if choice.calls:
+            calls = enumerate(choice.calls)
+            message["tool_calls"] = [self._call(call, index, at) for at, call in calls]
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": _logprobs(choice.pieces) if choice.logprobs else None,
+            "finish_reason": choice.finish,
+        }
+
+    def _call(self, call: talk.ToolCall, choice: int, at: int) -> dict[str, object]:
+        # The reply's id at its start is what is replaced; this one only has to differ.
+        ident = self._house.made.format(choice, at)
+        body = {"name": call.name, call.field: call.arguments}
+        return {"id": ident, "type": call.kind, call.kind: body}
 
 
 SPEAKER = OpenAIChat()

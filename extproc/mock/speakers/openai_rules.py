@@ -25,19 +25,20 @@ class Wrong:
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_LONGEST_ID = 40
 _MOST_STOPS = 4
 _REASONS = re.compile(r"o\d|gpt-[5-9]")
 _NO_STOP = re.compile(r"o3(?!-mini)|o4-mini")
 _NO_EFFORT = re.compile(r"gpt-[34]|gpt-5-chat|chatgpt")
 
 
-def wrong(model: str, fields: Fields, messages: Sequence[Fields]) -> Wrong | None:
+def wrong(
+    model: str, fields: Fields, messages: Sequence[Fields], longest_id: int = 40
+) -> Wrong | None:
     """The first thing that OpenAI would not take."""
     for check in (_settings(model, fields), _tools(fields), _form(fields, messages)):
         for found in check:
             return found
-    return next(_conversation(messages), None)
+    return next(_conversation(messages, longest_id), None)
 
 
 def _settings(model: str, fields: Fields) -> Iterator[Wrong]:
@@ -109,7 +110,7 @@ def _form(fields: Fields, messages: Sequence[Fields]) -> Iterator[Wrong]:
             return
 
 
-def _conversation(messages: Sequence[Fields]) -> Iterator[Wrong]:
+def _conversation(messages: Sequence[Fields], longest_id: int) -> Iterator[Wrong]:
     """Every call is answered before anybody else speaks, and nothing else is."""
     waiting: dict[str, None] = {}
     for i, message in enumerate(messages):
@@ -133,7 +134,7 @@ def _conversation(messages: Sequence[Fields]) -> Iterator[Wrong]:
         yield from _content(message, role, where)
         calls = message.get("tool_calls")
         if role == "assistant" and isinstance(calls, list):
-            yield from _calls(cast("list[object]", calls), waiting, where)
+            yield from _calls(cast("list[object]", calls), waiting, where, longest_id)
     if waiting:
         yield _unanswered(waiting, f"messages[{len(messages)}]")
 
@@ -147,13 +148,15 @@ def _unanswered(waiting: Mapping[str, None], where: str) -> Wrong:
     )
 
 
-def _calls(calls: Sequence[object], waiting: dict[str, None], where: str) -> Iterator[Wrong]:
+def _calls(
+    calls: Sequence[object], waiting: dict[str, None], where: str, longest_id: int
+) -> Iterator[Wrong]:
     for i, call in enumerate(calls):
         at = f"{where}.tool_calls[{i}]"
         match call:
             case {"id": str(ident), "function": {"name": str(name), "arguments": str()}}:
-                if len(ident) > _LONGEST_ID:
-                    text = f"Invalid '{at}.id': string too long. Expected at most {_LONGEST_ID}."
+                if len(ident) > longest_id:
+                    text = f"Invalid '{at}.id': string too long. Expected at most {longest_id}."
                     yield Wrong(text, f"{at}.id", "string_above_max_length")
                 if not _NAME.fullmatch(name):
                     text = f"Invalid '{at}.function.name': string does not match pattern."

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`works`; `lossy`, and what was dropped; `refused`, and over which field."""
+    """`works`; `lossy`, and what was dropped; `refused`, and over which field; `declined`: by the
+    provider itself, whose words are `said`.
+    """
 
     verdict: str
     names: tuple[str, ...] = ()
+    said: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.verdict}: {', '.join(self.names)}" if self.names else self.verdict
@@ -19,3 +22,5 @@ class Cell:
 WORKS = Cell("works")
 NO_WORD = Cell("-")
 """the client's language cannot ask for it"""
+DECLINED = Cell("declined")
+"""a request goes home as it is, and there it is refused"""

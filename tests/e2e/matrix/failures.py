@@ -22,7 +22,7 @@ FAILURES: Mapping[str, int] = {
 
 def played(failure: str, provider: str) -> int:
     """The status by which this provider says so."""
-    if failure == "overloaded" and provider == "anthropic_messages":
+    if failure == "overloaded" and provider in ("anthropic_messages", "vertex-claude"):
         return 529
     return FAILURES[failure]
 

@@ -1,82 +1,31 @@
 """Runs cells of the matrix: one scenario, one client, one provider, whole or streamed.
 
-Takes a gateway whose aliases `on-<provider>` lead to the mock in each language;
-gives a `Cell`. What is neither an answer nor a refusal that names a field is
-raised as it is.
+Takes a gateway whose aliases lead to the mock in each language; gives a `Cell`. What
+is neither an answer nor a refusal that names a field is raised as it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import openai
 
-from extproc.mock import MockProvider
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.cell import NO_WORD, WORKS, Cell
+from tests.e2e.matrix.cell import DECLINED, NO_WORD, WORKS, Cell
 from tests.e2e.matrix.clients import ChatClient
-from tests.e2e.matrix.scenarios import Run, Scenario, alias
+from tests.e2e.matrix.providers import PROVIDERS, alias
+from tests.e2e.matrix.run import Run, Scenario, asked
 from tests.e2e.matrix.settings import Setting
 from tests.e2e.matrix.talk import Client, Failed
 
-MODELS: Mapping[str, str] = {
-    "openai_chat": "gpt-5-mini",
-    "openai_responses": "gpt-5-mini",
-    "anthropic_messages": "claude-sonnet-4-5",
-    "gemini_generate": "gemini-3-flash-preview",
-    "bedrock_converse": "anthropic.claude-sonnet-4-5-20250929-v1:0",
-    "ollama_chat": "qwen3",
-    "cohere_chat": "command-a-03-2025",
-    "openai_completions": "gpt-3.5-turbo-instruct",
-}
-"""A model for each language of providers, in the order of the table's columns."""
+STRICT = {"x-sluice-strict": "1"}
+_REFUSED = re.compile(r"cannot take `([^`]+)`|cannot carry (.+?), and x-sluice-strict")
 
-SKILLED: Mapping[str, Mapping[str, str]] = {
-    "thinking": {
-        # OpenAI's own do not show in this language what they think.
-        "openai_chat": "deepseek-reasoner",
-        "cohere_chat": "command-a-reasoning-08-2025",
-    },
-    "seeing": {"cohere_chat": "command-a-vision-07-2025"},
-    "embedding": {
-        "openai_chat": "text-embedding-3-small",
-        "gemini_generate": "gemini-embedding-001",
-        "bedrock_converse": "amazon.titan-embed-text-v2:0",
-        "ollama_chat": "nomic-embed-text",
-        "cohere_chat": "embed-v4.0",
-    },
-    "ranking": {"cohere_chat": "rerank-v3.5"},
-}
-"""Models for what the usual one of a provider cannot do."""
-
-_FIELD = re.compile(r"cannot take `([^`]+)`")
-
-
-def any_model(provider: str) -> str:
-    """How all names begin that go to this language's provider as they are."""
-    return f"any-{provider.partition('_')[2]}-"
-
-
-def blocks(mock: MockProvider) -> dict[str, Any]:
-    """The gateway's configuration: a provider and an alias for each language."""
-    providers = {
-        dialect.replace("_", "-"): {
-            "dialect": dialect,
-            "endpoint": mock.base_url if dialect.startswith("openai") else mock.url,
-            "api_key": "${ACME_KEY}",
-            "models": [any_model(dialect) + "*"],
-        }
-        for dialect in MODELS
-    }
-    aliases = {
-        alias(dialect, skill): [{"provider": dialect.replace("_", "-"), "model": model}]
-        for skill, special in {"": {}, **SKILLED}.items()
-        for dialect, model in {**MODELS, **special}.items()
-    }
-    return {"providers": providers, "models": aliases}
-
+_SAYS_NO = (400, 422)
 
 C = TypeVar("C", bound=Client)
 
@@ -102,19 +51,29 @@ class Matrix:
             self._cells[key] = self._run(scenario, kind, provider, stream=stream)
         return self._cells[key]
 
+    def strictly(self, scenario: Scenario, kind: type[Client], provider: str) -> Cell:
+        """The cell of who forbids any loss."""
+        with telling(self.client(kind), STRICT):
+            return self._run(scenario, kind, provider, stream=False)
+
     def _run(self, scenario: Scenario, kind: type[Client], provider: str, *, stream: bool) -> Cell:
         if not scenario.needs <= kind.can:
             return NO_WORD
         mock = self.gateway.mock
-        run = Run(self.client(kind), provider, mock, stream)
+        run = Run(self.client(kind), PROVIDERS[provider], mock, stream)
         try:
             scenario.play(run)
         except Failed as failed:
-            field = _FIELD.search(failed.message)
-            if failed.status != 400 or field is None:
+            if failed.status not in _SAYS_NO:
                 raise
-            assert not mock.requests, "refused, and sent all the same"
-            return Cell("refused", (field[1],))
+            if run.client.last.headers["x-sluice-error-origin"] == "provider":
+                return replace(DECLINED, said=failed.message)
+            found = _REFUSED.search(failed.message)
+            if found is None:
+                raise
+            assert not asked(mock.requests), "refused, and sent all the same"
+            names = (found[1] or found[2]).split(", ")
+            return Cell("refused", tuple(names))
         return Cell("lossy", tuple(run.dropped)) if run.dropped else WORKS
 
     def setting(self, setting: Setting, provider: str) -> Cell:
@@ -150,3 +109,13 @@ class Matrix:
     def close(self) -> None:
         for client in self._made.values():
             client.close()
+
+
+@contextmanager
+def telling(client: Client, headers: Mapping[str, str]) -> Iterator[None]:
+    """Adds these headers to every request of the client's."""
+    client.last.more = dict(headers)
+    try:
+        yield
+    finally:
+        client.last.more = {}

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tests.e2e.matrix.cell import NO_WORD, WORKS, Cell
+from extproc.model.fields import Field
+from tests.e2e.matrix.beside import COUNTS, COUNTS_ITSELF, EMBEDDERS, EMBEDS
+from tests.e2e.matrix.cell import DECLINED, NO_WORD, WORKS, Cell
+from tests.e2e.matrix.expected import MIDDLE
 from tests.e2e.matrix.failures import EXPECTED, FAILURES
-from tests.e2e.matrix.scenarios import Scenario
-from tests.e2e.matrix.settings import SETTINGS, Setting
+from tests.e2e.matrix.matrix import Matrix
+from tests.e2e.matrix.providers import LANGUAGES, PICKY, PROVIDERS, VARIANTS
+from tests.e2e.matrix.run import Scenario
+from tests.e2e.matrix.scenarios import SCENARIOS
+from tests.e2e.matrix.settings import SETTINGS
 from tests.e2e.matrix.talk import Client
+from tests.e2e.matrix.words import in_words
 
 HEAD = """# Compatibility
 
@@ -25,65 +32,127 @@ streamed replies.
 | in a cell | it means |
 |---|---|
 | yes | all of it arrives, on both sides |
-| (1) | it works, but a part gets lost: the note below the table names it, and so does `x-sluice-dropped` on the reply |
-| no (1) | it is refused with status 400, before the provider is asked; the note names the field |
+| (1) | it works, but a part gets lost: the note below the table names it in the client's words, and so does `x-sluice-dropped` on the reply |
+| no (1) | it is refused with status 400, before the provider is asked; the note names the field in the client's words |
+| theirs | the request goes to a provider of the client's own language as it is, and the provider refuses it |
 | - | the client's language has no word for it |
 
-With `x-sluice-strict: 1` on a request, what would be dropped is refused too.
+With `x-sluice-strict: 1` on a request, what would be dropped is refused too: every cell with a
+number below has been tried so.
 """
 
-REASONS: Mapping[str, str] = {
-    "role": "a language without roles gets the turns as text, with names before them",
-    "role:system": "the same, for the system prompt",
-    "tools": "the provider's language has no tools",
-    "tool_choice": "the provider's language cannot force a tool, and another answer would come",
-    "response_format": "the provider's language has no schemas for answers",
-    "messages": "the provider's language has text only",
-    "thinking": "in later turns: what a model thought goes back to it with its signature only, "
+REASONS: Mapping[Field, str] = {
+    Field.ROLES: "a language without roles gets the turns as text, with names before them",
+    Field.SYSTEM: "system text in the midst of a conversation goes into the next message of the "
+    "user's, between marks; in a language without roles it is a part of the prompt",
+    Field.TOOLS: "the provider's language has no tools",
+    Field.TOOL_CHOICE: "the provider's language cannot force a tool, and another answer would come",
+    Field.OUTPUT: "the provider's language has no schemas for answers; or, where it is only "
+    "dropped, the model is told of the schema in words or by a tool",
+    Field.IMAGE: "the provider's language, or its model, takes text only",
+    Field.DOCUMENT: "the provider's language takes no documents as bytes",
+    Field.AUDIO: "the provider's language takes no sound",
+    Field.THINKING: "in later turns: what a model thought goes back to it with its signature only, "
     "and either the provider does not sign or the client's language cannot keep it",
-    "reasoning": "for such a turn Claude is not asked to think: without what it thought before, "
-    "it would refuse",
-    "reasoning.budget": "a number of tokens becomes the effort that comes closest",
-    "reasoning.summary": "the provider cannot be asked whether to show what it thinks",
+    Field.EFFORT: "for such a turn Claude is not asked to think: without what it thought before, "
+    "it would refuse; or the model cannot be told how much to think",
+    Field.BUDGET: "a number of tokens becomes the effort that comes closest; or as above",
+    Field.SUMMARY: "the provider cannot be asked whether to show what it thinks",
+    Field.CITATIONS: "sources of an earlier answer are known to their own language only; its text "
+    "arrives",
+    Field.IS_ERROR: "the result's text says instead that it is an error",
+    Field.RESULT_MEDIA: "the picture follows in a message of the user's",
+    Field.STOP: "the provider's language cannot be told where to stop",
+    Field.N: "the provider's language gives one answer to a request",
+    Field.LOGPROBS: "the provider's language does not tell how likely its tokens are",
 }
 """Why a field of a conversation is dropped or refused."""
 
-COLUMNS: Mapping[str, str] = {
-    "openai_chat": "OpenAI Chat",
-    "openai_responses": "OpenAI Responses",
-    "anthropic_messages": "Anthropic",
-    "gemini_generate": "Gemini",
-    "bedrock_converse": "Bedrock",
-    "ollama_chat": "Ollama",
-    "cohere_chat": "Cohere",
-    "openai_completions": "OpenAI Completions",
-}
-
 CellOf = Callable[[Scenario, type[Client], str], Cell]
+Clients = Sequence[type[Client]]
 
 
-def page(
-    scenarios: Sequence[Scenario],
-    clients: Sequence[type[Client]],
-    providers: Sequence[str],
-    cell: CellOf,
-    setting: Callable[[Setting, str], Cell],
-) -> str:
-    """The whole page."""
+def page(matrix: Matrix, cell: CellOf, variant_clients: Clients) -> str:
+    """The whole page. `variant_clients` are those that ask the variants."""
+    names = [provider.name for provider in LANGUAGES]
+    titles = [provider.title for provider in LANGUAGES]
     parts = [HEAD]
-    titles = [COLUMNS.get(provider, provider) for provider in providers]
-    for scenario in scenarios:
+    for scenario in SCENARIOS:
         rows = {
-            client.name: [cell(scenario, client, provider) for provider in providers]
-            for client in clients
+            client.name: [cell(scenario, client, name) for name in names]
+            for client in matrix.clients
         }
         parts.append(f"\n## {scenario.title}\n\n{_matrix(titles, rows)}")
-    rows = {one.name: [setting(one, provider) for provider in providers] for one in SETTINGS}
+    rows = {one.name: [matrix.setting(one, name) for name in names] for one in SETTINGS}
     parts.append(f"\n## Settings\n\nAsked by the chat client.\n\n{_matrix(titles, rows)}")
-    lines = [f"- `{name}`: {why}." for name, why in REASONS.items()]
-    parts.append("\n## Why\n\n" + "\n".join(lines) + "\n")
-    parts.append(f"\n## Errors\n\n{_errors(clients)}")
+    parts.append(_variants(cell, variant_clients))
+    parts.append(_operators(matrix, variant_clients))
+    parts.append(_beside())
+    parts.append("\n## Why\n\n" + "\n".join(_reasons()) + "\n")
+    parts.append(f"\n## Errors\n\n{_errors(matrix.clients)}")
     return "".join(parts)
+
+
+def _variants(cell: CellOf, clients: Clients) -> str:
+    """One table a client: there are more things to ask than clients that ask them."""
+    text = (
+        "\n## Providers that speak such a language with differences\n\n"
+        "Paths, credentials and fields that differ are checked where requests arrive, signatures "
+        "too.\n"
+    )
+    titles = [provider.title for provider in VARIANTS]
+    for client in clients:
+        rows = {
+            scenario.title: [cell(scenario, client, provider.name) for provider in VARIANTS]
+            for scenario in SCENARIOS
+        }
+        text += f"\n### Asked by {client.name}\n\n{_matrix(titles, rows)}"
+    return text
+
+
+def _operators(matrix: Matrix, clients: Clients) -> str:
+    scenarios = {scenario.name: scenario for scenario in SCENARIOS}
+    rows: dict[str, list[Cell]] = {}
+    for name, (scenario, about) in MIDDLE.items():
+        for word, provider in (("drop", name), ("reject", PICKY[name].name)):
+            rows[f"{about}, `{word}`"] = [
+                matrix.cell(scenarios[scenario], client, provider, stream=False)
+                for client in clients
+            ]
+    text = (
+        "\n## What the operator decides\n\nSome losses are neither harmless nor fatal: a provider's "
+        "`on_lossy` says whether they are named (`drop`) or refused (`reject`).\n\n"
+    )
+    return text + _matrix([client.name for client in clients], rows)
+
+
+def _beside() -> str:
+    providers = [*LANGUAGES, *VARIANTS]
+    counted = [
+        [client, *("provider" if p.name in COUNTS_ITSELF else "estimate" for p in providers)]
+        for client in COUNTS
+    ]
+    embedding = [PROVIDERS[name] for name in EMBEDDERS]
+    vectors = [[client, *("yes" for _ in embedding)] for client in EMBEDS]
+    return "\n".join(
+        [
+            "\n## Counting tokens\n",
+            "`x-sluice-count` says who counted: the provider, or the gateway by an estimate.\n",
+            *_lines(["", *(one.title for one in providers)], counted),
+            "\n## Vectors\n",
+            "Titan takes one text at a time; a list for it is refused.\n",
+            *_lines(["", *(one.title for one in embedding)], vectors),
+            "",
+        ]
+    )
+
+
+def _reasons() -> Iterable[str]:
+    """Each reason, with all the words that clients have for its field."""
+    clients = sorted(EXPECTED)
+    for field, why in REASONS.items():
+        words = dict.fromkeys([field.value, *(in_words(client, field) for client in clients)])
+        yield f"- {', '.join(f'`{word}`' for word in words)}: {why}."
 
 
 def _matrix(titles: Sequence[str], rows: Mapping[str, Sequence[Cell]]) -> str:
@@ -100,11 +169,12 @@ def _matrix(titles: Sequence[str], rows: Mapping[str, Sequence[Cell]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_PLAIN = {WORKS: "yes", NO_WORD: "-", DECLINED: "theirs"}
+
+
 def _shown(cell: Cell, notes: dict[Cell, int]) -> str:
-    if cell == WORKS:
-        return "yes"
-    if cell == NO_WORD:
-        return "-"
+    if cell in _PLAIN:
+        return _PLAIN[cell]
     number = notes.setdefault(cell, len(notes) + 1)
     return f"no ({number})" if cell.verdict == "refused" else f"({number})"
 

@@ -6,6 +6,8 @@ file) turns both into calls of its SDK and gives what its user would read.
 
 from __future__ import annotations
 
+import base64
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +35,22 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class Medium:
+    """A picture, a PDF or a sound. `type` is its media type, such as `image/png`."""
+
+    type: str
+    data: bytes
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode()
+
+    @property
+    def url(self) -> str:
+        return f"data:{self.type};base64,{self.base64}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What holds for every turn. `force` is the name of the tool that must be called; `schema` the answer's."""
 
@@ -43,6 +61,9 @@ class Ask:
     schema: Mapping[str, Any] | None = None
     think: bool = False
     max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    answers: int = 1
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +74,23 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool gave for a call. `failed`: the text says what went wrong."""
+
+    call: Called
+    text: str
+    picture: Medium | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
-    """One reply as the SDK gives it.
+    """One reply as the SDK gives it; of several answers, the first.
 
     `finish` is the SDK's own word. `usage` is (all tokens in, all tokens out), None
     when the reply has none. `deltas` counts pieces of text, arguments or thinking
-    that came one by one; 0 for a whole reply.
+    that came one by one; 0 for a whole reply. `probable`: tokens came with their
+    probabilities.
     """
 
     text: str = ""
@@ -68,6 +100,13 @@ class Said:
     refusal: str = ""
     usage: tuple[int, int] | None = None
     deltas: int = 0
+    answers: int = 1
+    probable: bool = False
+
+    def gave(self, text: str) -> Result:
+        """What its only call gave."""
+        (call,) = self.calls
+        return Result(call, text)
 
 
 @dataclass(eq=False)
@@ -80,28 +119,53 @@ class Failed(Exception):
     retry_after: str = ""
 
 
-class Talk(Protocol):
-    """One conversation; it keeps its history in the SDK's own types, as a user would."""
+class Talk(ABC):
+    """One conversation; it keeps its history in the SDK's own types, as a user would.
 
-    def user(self, text: str, image: bytes | None = None) -> None: ...
+    What a language has no word for (`Client.can`) is never asked of it.
+    """
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        """What the tools gave, for every call of the last reply."""
-        ...
+    @abstractmethod
+    def user(self, text: str, medium: Medium | None = None) -> None: ...
 
+    @abstractmethod
     def ask(self, *, stream: bool) -> Said:
         """One turn; the reply joins the history. Raises Failed."""
         ...
 
+    def results(self, results: Sequence[Result]) -> None:
+        """What the tools gave, for every call of the last reply."""
+        raise AssertionError("this language has no tools")
+
+    def system(self, text: str) -> None:
+        """Says something in the operator's name, in the midst of it."""
+        raise AssertionError("this language has no system text here")
+
+    def cited(self, text: str, url: str) -> None:
+        """An earlier answer of the model, which names its source."""
+        raise AssertionError("this language has no citations")
+
+    def move(self, model: str) -> None:
+        """Goes on with another model."""
+        raise AssertionError("this language has no conversations")
+
 
 @dataclass(slots=True)
-class Last:
-    """The head of the last reply, which SDKs keep from their users."""
+class Heads:
+    """The heads of messages, which SDKs keep from their users. `more` goes out with every request."""
 
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    more: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def hooks(self) -> dict[str, Any]:
+        """What httpx calls with its requests and responses."""
+        return {"request": [self.send], "response": [self.note]}
+
+    def send(self, request: Any, **_: Any) -> None:
+        request.headers.update(self.more)
 
     def note(self, response: Any) -> None:
-        """A hook on responses."""
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
     @property
@@ -118,7 +182,7 @@ class Client(Protocol):
     dialect: ClassVar[str]
     finishes: ClassVar[Mapping[str, str]]
     can: ClassVar[frozenset[str]]
-    last: Last
+    last: Heads
 
     def __init__(self, gateway: Gateway) -> None: ...
 
@@ -127,8 +191,22 @@ class Client(Protocol):
     def close(self) -> None: ...
 
 
-ALL = frozenset({"system", "tools", "force", "schema", "image", "think", "refusal", "usage"})
-"""what a language can ask for; `Client.can` is a part of it"""
+COMMON = frozenset({"system", "tools", "force", "schema", "image", "think", "refusal", "usage"})
+"""what all larger languages can ask for"""
+RARE = frozenset(
+    {
+        "pictured result",
+        "failed result",
+        "document",
+        "audio",
+        "system within",
+        "citations",
+        "stop",
+        "answers",
+        "logprobs",
+    }
+)
+"""what some can; `Client.can` is a part of both"""
 
 
 @contextmanager

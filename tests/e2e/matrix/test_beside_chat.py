@@ -6,82 +6,49 @@ limits, headers, names of models, streams that break.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import cohere
 import openai
 import pytest
-from google.genai import types
 
+from tests.e2e.matrix.beside import COUNTS, COUNTS_ITSELF, EMBEDDERS, EMBEDS
 from tests.e2e.matrix.clients import (
     CLIENTS,
     AnthropicClient,
-    BedrockClient,
     ChatClient,
     CohereClient,
     GeminiClient,
     OllamaClient,
     ResponsesClient,
-    SimpleClient,
 )
-from tests.e2e.matrix.matrix import MODELS, SKILLED, Matrix, any_model
-from tests.e2e.matrix.scenarios import alias
+from tests.e2e.matrix.matrix import Matrix
+from tests.e2e.matrix.providers import LANGUAGES, VARIANTS, alias, any_model
 from tests.e2e.matrix.talk import Ask, Client, Failed
 
 # Cohere's SDK uses what its own base has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute")
 
-PROVIDERS = tuple(MODELS)
-EMBEDDERS = tuple(SKILLED["embedding"])
+NAMES = tuple(provider.name for provider in LANGUAGES)
+VARIANT_NAMES = tuple(provider.name for provider in VARIANTS)
 TEXTS = ["one small text", "and another"]
-Vectors = Sequence[Sequence[float]]
 
-of_providers = pytest.mark.parametrize("provider", PROVIDERS)
+of_providers = pytest.mark.parametrize("provider", NAMES)
 
 
 # --- counting
 
 
-def _count_anthropic(matrix: Matrix, model: str, text: str) -> int:
-    sdk = matrix.client(AnthropicClient).sdk
-    messages: Any = [{"role": "user", "content": text}]
-    return sdk.messages.count_tokens(model=model, messages=messages).input_tokens
-
-
-def _count_gemini(matrix: Matrix, model: str, text: str) -> int:
-    return (
-        matrix.client(GeminiClient).sdk.models.count_tokens(model=model, contents=text).total_tokens
-        or 0
-    )
-
-
-def _count_bedrock(matrix: Matrix, model: str, text: str) -> int:
-    asked = {"converse": {"messages": [{"role": "user", "content": [{"text": text}]}]}}
-    return matrix.client(BedrockClient).sdk.count_tokens(modelId=model, input=asked)["inputTokens"]
-
-
-def _count_responses(matrix: Matrix, model: str, text: str) -> int:
-    return (
-        matrix.client(ResponsesClient)
-        .sdk.responses.input_tokens.count(model=model, input=text)
-        .input_tokens
-    )
-
-
-@of_providers
-@pytest.mark.parametrize(
-    "count", [_count_anthropic, _count_gemini, _count_bedrock, _count_responses]
-)
-def test_counting_costs_nothing(
-    matrix: Matrix, count: Callable[[Matrix, str, str], int], provider: str
-) -> None:
-    """trap 60: what a prompt has is told, and the account does not see it."""
+@pytest.mark.parametrize("provider", [*NAMES, *VARIANT_NAMES])
+@pytest.mark.parametrize("client", COUNTS)
+def test_counting_costs_nothing(matrix: Matrix, client: str, provider: str) -> None:
+    """trap 60: what a prompt has is told, and who counted; the account does not see it."""
+    count = COUNTS[client]
     before = matrix.gateway.metric("sluice_tokens_total")
-    short = count(matrix, alias(provider), "a few words")
-    long = count(matrix, alias(provider), "a few words and then many more of them " * 20)
+    short, by = count(matrix, alias(provider), "a few words")
+    long, _ = count(matrix, alias(provider), "a few words and then many more of them " * 20)
     assert 0 < short < long
+    assert by == ("provider" if provider in COUNTS_ITSELF else "estimate")
     assert matrix.gateway.metric("sluice_tokens_total") == before
 
 
@@ -112,70 +79,17 @@ def test_every_sdk_lists_the_models(matrix: Matrix, client: str) -> None:
     """trap 60: and it costs nothing."""
     before = matrix.gateway.metric("sluice_tokens_total")
     names = LISTS[client](matrix)
-    assert {alias(provider) for provider in PROVIDERS} <= names
+    assert {alias(provider) for provider in NAMES} <= names
     assert matrix.gateway.metric("sluice_tokens_total") == before
 
 
 # --- vectors
 
 
-def _embed_openai(matrix: Matrix, model: str, texts: list[str]) -> Vectors:
-    made = matrix.client(ChatClient).sdk.embeddings.create(model=model, input=texts)
-    return [item.embedding for item in sorted(made.data, key=lambda item: item.index)]
-
-
-def _embed_gemini(matrix: Matrix, model: str, texts: list[str]) -> Vectors:
-    # Mere strings would become the parts of one content, which has one vector.
-    contents: Any = [types.Content(parts=[types.Part(text=text)]) for text in texts]
-    made = matrix.client(GeminiClient).sdk.models.embed_content(model=model, contents=contents)
-    return [one.values or [] for one in made.embeddings or ()]
-
-
-def _embed_ollama(matrix: Matrix, model: str, texts: list[str]) -> Vectors:
-    return matrix.client(OllamaClient).sdk.embed(model=model, input=texts).embeddings
-
-
-def _embed_cohere(matrix: Matrix, model: str, texts: list[str]) -> Vectors:
-    made = matrix.client(CohereClient).sdk.embed(
-        model=model, texts=texts, input_type="search_document", embedding_types=["float"]
-    )
-    return made.embeddings.float_ or []
-
-
-def _embed_simple(matrix: Matrix, model: str, texts: list[str]) -> Vectors:
-    vectors: list[list[float]] = []
-    for text in texts:
-        fields = {"text": text, "model": model}
-        reply = matrix.client(SimpleClient).http.post("/embeddings", json=fields)
-        assert reply.status_code == 200, reply.text
-        vectors.append(reply.json()["embeddings"])
-    return vectors
-
-
-def _embed_bedrock(matrix: Matrix, model: str, texts: list[str]) -> Vectors:
-    vectors: list[list[float]] = []
-    for text in texts:
-        body = json.dumps({"inputText": text})
-        reply = matrix.client(BedrockClient).sdk.invoke_model(modelId=model, body=body)
-        vectors.append(json.loads(reply["body"].read())["embedding"])
-    return vectors
-
-
-EMBED = [
-    _embed_openai,
-    _embed_gemini,
-    _embed_ollama,
-    _embed_cohere,
-    _embed_simple,
-    _embed_bedrock,
-]
-Embedding = Callable[[Matrix, str, list[str]], Vectors]
-
-
 @pytest.mark.parametrize("provider", EMBEDDERS)
-@pytest.mark.parametrize("embed", EMBED)
-def test_vectors(matrix: Matrix, embed: Embedding, provider: str) -> None:
-    model = alias(provider, "embedding")
+@pytest.mark.parametrize("client", EMBEDS)
+def test_vectors(matrix: Matrix, client: str, provider: str) -> None:
+    embed, model = EMBEDS[client], alias(provider, "embedding")
     if provider == "bedrock_converse":
         # Titan takes one text at a time.
         vectors = [vector for text in TEXTS for vector in embed(matrix, model, [text])]
@@ -187,13 +101,21 @@ def test_vectors(matrix: Matrix, embed: Embedding, provider: str) -> None:
     assert all(isinstance(number, float) for number in vectors[0])
 
 
+@pytest.mark.parametrize("provider", EMBEDDERS)
+def test_packed_or_not_the_numbers_are_the_same(matrix: Matrix, provider: str) -> None:
+    model, text = alias(provider, "embedding"), TEXTS[:1]
+    plain = EMBEDS["openai (float)"](matrix, model, text)[0]
+    for packed in ("openai (base64)", "cohere (base64)"):
+        assert EMBEDS[packed](matrix, model, text)[0] == pytest.approx(plain, rel=1e-6)
+
+
 def test_a_list_for_a_model_of_one_text(matrix: Matrix) -> None:
     with pytest.raises(openai.BadRequestError, match="one by one") as caught:
-        _embed_openai(matrix, alias("bedrock_converse", "embedding"), TEXTS)
+        EMBEDS["openai (float)"](matrix, alias("bedrock_converse", "embedding"), TEXTS)
     assert caught.value.param == "input"
 
 
-@pytest.mark.parametrize("provider", sorted(set(PROVIDERS) - set(EMBEDDERS)))
+@pytest.mark.parametrize("provider", sorted(set(NAMES) - set(EMBEDDERS)))
 def test_vectors_where_there_are_none(matrix: Matrix, provider: str) -> None:
     sdk = matrix.client(ChatClient).sdk
     with pytest.raises(openai.BadRequestError):
@@ -213,31 +135,11 @@ def test_ranking(matrix: Matrix) -> None:
     assert {one.index for one in made.results} <= {0, 1, 2}
 
 
-@pytest.mark.parametrize("provider", sorted(set(PROVIDERS) - {"cohere_chat"}))
+@pytest.mark.parametrize("provider", sorted(set(NAMES) - {"cohere_chat"}))
 def test_ranking_where_there_is_none(matrix: Matrix, provider: str) -> None:
     sdk = matrix.client(CohereClient).sdk
     with pytest.raises(cohere.BadRequestError):
         sdk.rerank(model=alias(provider), query="river", documents=["a", "b"])
-
-
-# --- strictness
-
-
-@pytest.mark.parametrize("provider", ["anthropic_messages", "bedrock_converse", "openai_responses"])
-def test_what_would_be_dropped_is_refused_on_demand(matrix: Matrix, provider: str) -> None:
-    client = matrix.client(ChatClient)
-    ask: dict[str, Any] = {
-        "model": alias(provider),
-        "messages": [{"role": "user", "content": "hi"}],
-        "seed": 7,
-    }
-    client.sdk.chat.completions.create(**ask)
-    assert client.last.dropped == ("seed",)
-    matrix.gateway.mock.clear()
-    with pytest.raises(openai.BadRequestError, match="seed") as caught:
-        client.sdk.chat.completions.create(**ask, extra_headers={"x-sluice-strict": "1"})
-    assert caught.value.param == "seed"
-    assert not matrix.gateway.mock.requests
 
 
 # --- limits
@@ -272,13 +174,29 @@ def test_limits_speak_the_clients_language(
 # --- streams that break
 
 
-@pytest.mark.parametrize("fault", ["error=6", "end=6"])
+of_faults = pytest.mark.parametrize("fault", ["error=6", "end=6"])
+
+
+@of_faults
 @of_providers
 @pytest.mark.parametrize("kind", CLIENTS, ids=lambda kind: kind.dialect)
 def test_a_broken_stream_is_told_and_not_tried_again(
     matrix: Matrix, kind: type[Client], provider: str, fault: str
 ) -> None:
     """trap 61: the client has seen a part of it, so there is no second attempt."""
+    _break(matrix, kind, provider, fault)
+
+
+@of_faults
+@pytest.mark.parametrize("provider", VARIANT_NAMES)
+@pytest.mark.parametrize("kind", [ChatClient, AnthropicClient], ids=lambda kind: kind.dialect)
+def test_a_variants_broken_stream(
+    matrix: Matrix, kind: type[Client], provider: str, fault: str
+) -> None:
+    _break(matrix, kind, provider, fault)
+
+
+def _break(matrix: Matrix, kind: type[Client], provider: str, fault: str) -> None:
     client = matrix.client(kind)
     matrix.gateway.mock.clear()
     talk = client.talk(Ask(alias(provider)))

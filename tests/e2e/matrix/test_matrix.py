@@ -13,11 +13,19 @@ import pytest
 
 from extproc import discover
 from tests.e2e.matrix.cell import NO_WORD, Cell
-from tests.e2e.matrix.clients import CLIENTS
-from tests.e2e.matrix.expected import expected
+from tests.e2e.matrix.clients import (
+    CLIENTS,
+    AnthropicClient,
+    ChatClient,
+    GeminiClient,
+    ResponsesClient,
+)
+from tests.e2e.matrix.expected import MIDDLE, expected, rejected
 from tests.e2e.matrix.failures import EXPECTED, FAILURES, RETRY_AFTER, played
-from tests.e2e.matrix.matrix import MODELS, Matrix
-from tests.e2e.matrix.scenarios import SCENARIOS, Scenario, alias
+from tests.e2e.matrix.matrix import Matrix
+from tests.e2e.matrix.providers import LANGUAGES, PICKY, PROVIDERS, VARIANTS, alias
+from tests.e2e.matrix.run import Scenario
+from tests.e2e.matrix.scenarios import SCENARIOS
 from tests.e2e.matrix.settings import SETTINGS, Setting
 from tests.e2e.matrix.table import page
 from tests.e2e.matrix.talk import Ask, Client, Failed
@@ -27,28 +35,85 @@ FOUND = discover.registry().dialects
 # Cohere's SDK uses what its own base has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute")
 
-PROVIDERS = tuple(MODELS)
+NAMES = tuple(provider.name for provider in LANGUAGES)
+VARIANT_NAMES = tuple(provider.name for provider in VARIANTS)
+VARIANT_CLIENTS = (ChatClient, ResponsesClient, AnthropicClient, GeminiClient)
+"""among them for every variant one that speaks its language itself"""
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
-of_clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda kind: kind.dialect)
-of_providers = pytest.mark.parametrize("provider", PROVIDERS)
+
+def _ids(client: type[Client]) -> str:
+    return client.dialect
+
+
+of_clients = pytest.mark.parametrize("client", CLIENTS, ids=_ids)
+of_some_clients = pytest.mark.parametrize("client", VARIANT_CLIENTS, ids=_ids)
+of_providers = pytest.mark.parametrize("provider", NAMES)
+of_variants = pytest.mark.parametrize("provider", VARIANT_NAMES)
+of_scenarios = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 of_streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
 def test_every_dialect_has_its_row_and_column() -> None:
     assert {client.dialect for client in CLIENTS} == FOUND.keys()
-    assert set(MODELS) == {name for name, one in FOUND.items() if one.speaks_to_providers}
+    assert set(NAMES) == {name for name, one in FOUND.items() if one.speaks_to_providers}
+    spoken = {client.dialect for client in VARIANT_CLIENTS}
+    assert {variant.dialect for variant in VARIANTS} <= spoken
 
 
 @of_streams
 @of_providers
 @of_clients
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@of_scenarios
 def test_cell(
     matrix: Matrix, scenario: Scenario, client: type[Client], provider: str, stream: bool
 ) -> None:
+    _check(matrix, scenario, client, provider, stream=stream)
+
+
+@of_streams
+@of_variants
+@of_some_clients
+@of_scenarios
+def test_variant(
+    matrix: Matrix, scenario: Scenario, client: type[Client], provider: str, stream: bool
+) -> None:
+    _check(matrix, scenario, client, provider, stream=stream)
+
+
+def _check(
+    matrix: Matrix, scenario: Scenario, client: type[Client], provider: str, *, stream: bool
+) -> None:
     found = matrix.cell(scenario, client, provider, stream=stream)
     if found != NO_WORD:
-        assert found == expected(scenario.name, client.dialect, provider)
+        assert found == expected(scenario.name, client.dialect, PROVIDERS[provider]), found.said
+
+
+@of_providers
+@of_clients
+@of_scenarios
+def test_who_is_strict_loses_nothing(
+    matrix: Matrix, scenario: Scenario, client: type[Client], provider: str
+) -> None:
+    """What would be dropped is refused, by the same names."""
+    lossy = expected(scenario.name, client.dialect, PROVIDERS[provider])
+    if lossy.verdict != "lossy" or not scenario.needs <= client.can:
+        return
+    found = matrix.strictly(scenario, client, provider)
+    assert found.verdict == "refused"
+    assert set(found.names) <= set(lossy.names)
+
+
+@of_some_clients
+@pytest.mark.parametrize("provider", PICKY)
+def test_an_operator_decides_the_middle(
+    matrix: Matrix, client: type[Client], provider: str
+) -> None:
+    """`on_lossy: reject`"""
+    scenario = BY_NAME[MIDDLE[provider][0]]
+    for name, cell in ((provider, expected), (PICKY[provider].name, rejected)):
+        found = matrix.cell(scenario, client, name, stream=False)
+        assert found == cell(scenario.name, client.dialect, PROVIDERS[name]), found.said
 
 
 @of_providers
@@ -61,6 +126,19 @@ def test_setting(matrix: Matrix, setting: Setting, provider: str) -> None:
 @of_providers
 @of_clients
 def test_failures(matrix: Matrix, client: type[Client], provider: str, stream: bool) -> None:
+    _fail(matrix, client, provider, stream=stream)
+
+
+@of_streams
+@of_variants
+@pytest.mark.parametrize("client", [ChatClient, AnthropicClient], ids=_ids)
+def test_failures_of_variants(
+    matrix: Matrix, client: type[Client], provider: str, stream: bool
+) -> None:
+    _fail(matrix, client, provider, stream=stream)
+
+
+def _fail(matrix: Matrix, client: type[Client], provider: str, *, stream: bool) -> None:
     sdk = matrix.client(client)
     for failure in FAILURES:
         talk = sdk.talk(Ask(alias(provider)))
@@ -84,7 +162,7 @@ def test_page(matrix: Matrix) -> None:
         assert whole == streamed, (scenario.name, client.dialect, provider)
         return whole
 
-    text = page(SCENARIOS, CLIENTS, PROVIDERS, cell, matrix.setting)
+    text = page(matrix, cell, VARIANT_CLIENTS)
     if os.environ.get("SLUICE_GOLDEN"):
         PAGE.write_text(text)
     written = PAGE.read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ import anthropic
 from anthropic.types import Message
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import ALL, Ask, Called, Last, Said, raised
+from tests.e2e.matrix.talk import COMMON, Ask, Called, Heads, Medium, Result, Said, Talk, raised
 
 _ENOUGH = 4096
 _BUDGET = 1024
@@ -21,14 +20,18 @@ class AnthropicClient:
     dialect: ClassVar[str] = "anthropic_messages"
     finishes: ClassVar[Mapping[str, str]] = {
         "stop": "end_turn",
+        "stop sequence": "stop_sequence",
         "length": "max_tokens",
         "tool": "tool_use",
         "refusal": "refusal",
     }
-    can: ClassVar[frozenset[str]] = ALL
+    can: ClassVar[frozenset[str]] = COMMON | {
+        *("pictured result", "failed result", "document"),
+        *("system within", "citations", "stop"),
+    }
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.sdk = anthropic.Anthropic(
             base_url=gateway.url,
             api_key=gateway.key,
@@ -37,7 +40,7 @@ class AnthropicClient:
             http_client=anthropic.DefaultHttpxClient(
                 trust_env=False,
                 verify=gateway.trust,
-                event_hooks={"response": [self.last.note]},
+                event_hooks=self.last.hooks,
             ),
         )
 
@@ -48,7 +51,7 @@ class AnthropicClient:
         self.sdk.close()
 
 
-class AnthropicTalk:
+class AnthropicTalk(Talk):
     def __init__(self, sdk: anthropic.Anthropic, ask: Ask) -> None:
         self.sdk = sdk
         self._messages: list[Any] = []
@@ -66,22 +69,37 @@ class AnthropicTalk:
             options["output_config"] = {"format": {"type": "json_schema", "schema": ask.schema}}
         if ask.think:
             options["thinking"] = {"type": "enabled", "budget_tokens": _BUDGET}
+        if ask.stop:
+            options["stop_sequences"] = list(ask.stop)
         self._options = options
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         content: Any = text
-        if image is not None:
-            data = base64.b64encode(image).decode()
-            source = {"type": "base64", "media_type": "image/png", "data": data}
-            content = [{"type": "image", "source": source}, {"type": "text", "text": text}]
+        if medium is not None:
+            content = [_block(medium), {"type": "text", "text": text}]
         self._messages.append({"role": "user", "content": content})
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        blocks = [
-            {"type": "tool_result", "tool_use_id": call.id, "content": text}
-            for call, text in results
-        ]
+    def results(self, results: Sequence[Result]) -> None:
+        blocks: list[Any] = []
+        for result in results:
+            content: Any = result.text
+            if result.picture is not None:
+                content = [{"type": "text", "text": result.text}, _block(result.picture)]
+            block = {"type": "tool_result", "tool_use_id": result.call.id, "content": content}
+            blocks.append({**block, "is_error": True} if result.failed else block)
         self._messages.append({"role": "user", "content": blocks})
+
+    def system(self, text: str) -> None:
+        self._messages.append({"role": "system", "content": text})
+
+    def cited(self, text: str, url: str) -> None:
+        source = {"type": "web_search_result_location", "url": url, "title": "The tower"}
+        citation = {**source, "cited_text": "1889", "encrypted_index": "bW9jaw=="}
+        block = {"type": "text", "text": text, "citations": [citation]}
+        self._messages.append({"role": "assistant", "content": [block]})
+
+    def move(self, model: str) -> None:
+        self._options["model"] = model
 
     def ask(self, *, stream: bool) -> Said:
         with raised((anthropic.APIError,)):
@@ -119,3 +137,9 @@ class AnthropicTalk:
             for event in stream:
                 deltas += event.type in ("text", "input_json", "thinking")
             return stream.get_final_message(), deltas
+
+
+def _block(medium: Medium) -> dict[str, Any]:
+    kind = "image" if medium.type.startswith("image/") else "document"
+    source = {"type": "base64", "media_type": medium.type, "data": medium.base64}
+    return {"type": kind, "source": source}

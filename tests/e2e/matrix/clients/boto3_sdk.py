@@ -12,7 +12,18 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import ALL, Ask, Called, Failed, Last, Said, Tool
+from tests.e2e.matrix.talk import (
+    COMMON,
+    Ask,
+    Called,
+    Failed,
+    Heads,
+    Medium,
+    Result,
+    Said,
+    Talk,
+    Tool,
+)
 
 _TOKEN = "AWS_BEARER_TOKEN_BEDROCK"
 
@@ -36,15 +47,20 @@ class BedrockClient:
     dialect: ClassVar[str] = "bedrock_converse"
     finishes: ClassVar[Mapping[str, str]] = {
         "stop": "end_turn",
+        "stop sequence": "stop_sequence",
         "length": "max_tokens",
         "tool": "tool_use",
         "refusal": "content_filtered",
     }
-    can: ClassVar[frozenset[str]] = ALL
+    can: ClassVar[frozenset[str]] = COMMON | {
+        *("pictured result", "failed result", "document", "audio"),
+        *("system within", "citations", "stop"),
+    }
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.sdk = sdk(gateway)
+        self.sdk.meta.events.register("before-send", self.last.send)
 
     def talk(self, ask: Ask) -> BedrockTalk:
         return BedrockTalk(self.sdk, self.last, ask)
@@ -54,8 +70,8 @@ class BedrockClient:
         os.environ.pop(_TOKEN, None)
 
 
-class BedrockTalk:
-    def __init__(self, sdk: Any, last: Last, ask: Ask) -> None:
+class BedrockTalk(Talk):
+    def __init__(self, sdk: Any, last: Heads, ask: Ask) -> None:
         self.sdk = sdk
         self._last = last
         self._messages: list[Any] = []
@@ -73,22 +89,41 @@ class BedrockTalk:
         if ask.think:
             thinking = {"type": "enabled", "budget_tokens": 1024}
             options["additionalModelRequestFields"] = {"thinking": thinking}
+        limits: dict[str, Any] = {}
         if ask.max_tokens is not None:
-            options["inferenceConfig"] = {"maxTokens": ask.max_tokens}
+            limits["maxTokens"] = ask.max_tokens
+        if ask.stop:
+            limits["stopSequences"] = list(ask.stop)
+        if limits:
+            options["inferenceConfig"] = limits
         self._options = options
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         content: list[Any] = [{"text": text}]
-        if image is not None:
-            content.append({"image": {"format": "png", "source": {"bytes": image}}})
+        if medium is not None:
+            content.append(_block(medium))
         self._messages.append({"role": "user", "content": content})
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        content = [
-            {"toolResult": {"toolUseId": call.id, "content": [{"text": text}]}}
-            for call, text in results
-        ]
+    def results(self, results: Sequence[Result]) -> None:
+        content: list[Any] = []
+        for one in results:
+            blocks: list[Any] = [{"text": one.text}]
+            if one.picture is not None:
+                blocks.append(_block(one.picture))
+            result = {"toolUseId": one.call.id, "content": blocks}
+            content.append({"toolResult": {**result, "status": "error"} if one.failed else result})
         self._messages.append({"role": "user", "content": content})
+
+    def system(self, text: str) -> None:
+        self._messages.append({"role": "system", "content": [{"text": text}]})
+
+    def cited(self, text: str, url: str) -> None:
+        citation = {"title": "The tower", "location": {"web": {"url": url}}}
+        cited = {"content": [{"text": text}], "citations": [citation]}
+        self._messages.append({"role": "assistant", "content": [{"citationsContent": cited}]})
+
+    def move(self, model: str) -> None:
+        self._options["modelId"] = model
 
     def ask(self, *, stream: bool) -> Said:
         try:
@@ -157,6 +192,14 @@ class BedrockTalk:
 def _spec(tool: Tool) -> dict[str, Any]:
     schema = {"json": tool.schema}
     return {"toolSpec": {"name": tool.name, "description": tool.about, "inputSchema": schema}}
+
+
+def _block(medium: Medium) -> dict[str, Any]:
+    kind, short = medium.type.split("/")
+    source = {"bytes": medium.data}
+    if kind == "application":
+        return {"document": {"name": "Report", "format": short, "source": source}}
+    return {kind: {"format": short, "source": source}}
 
 
 class _Joined:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,8 +11,21 @@ import httpx
 from cohere.core.api_error import ApiError
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import ALL, Ask, Called, Failed, Last, Said, raised
+from tests.e2e.matrix.talk import (
+    COMMON,
+    Ask,
+    Called,
+    Failed,
+    Heads,
+    Medium,
+    Result,
+    Said,
+    Talk,
+    raised,
+)
 
+_Reply = tuple[dict[str, Any], str, Any, int, bool]
+"""message, finish, usage, pieces, and whether tokens came with their probabilities"""
 _FAILED = ("ERROR", "TIMEOUT")
 
 
@@ -22,19 +34,20 @@ class CohereClient:
     dialect: ClassVar[str] = "cohere_chat"
     finishes: ClassVar[Mapping[str, str]] = {
         "stop": "COMPLETE",
+        "stop sequence": "STOP_SEQUENCE",
         "length": "MAX_TOKENS",
         "tool": "TOOL_CALL",
         "refusal": "COMPLETE",
     }
-    can: ClassVar[frozenset[str]] = ALL
+    can: ClassVar[frozenset[str]] = COMMON | {"system within", "citations", "stop", "logprobs"}
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.http = httpx.Client(
             trust_env=False,
             verify=gateway.trust,
             timeout=10.0,
-            event_hooks={"response": [self.last.note]},
+            event_hooks=self.last.hooks,
         )
         self.sdk = cohere.ClientV2(
             gateway.key,
@@ -51,7 +64,7 @@ class CohereClient:
         self.http.close()
 
 
-class CohereTalk:
+class CohereTalk(Talk):
     def __init__(self, sdk: cohere.ClientV2, ask: Ask) -> None:
         self.sdk = sdk
         self._messages: list[Any] = []
@@ -80,25 +93,42 @@ class CohereTalk:
             options["thinking"] = {"type": "enabled", "token_budget": 1024}
         if ask.max_tokens is not None:
             options["max_tokens"] = ask.max_tokens
+        if ask.stop:
+            options["stop_sequences"] = list(ask.stop)
+        if ask.logprobs:
+            options["logprobs"] = True
         self._options = options
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         content: Any = text
-        if image is not None:
-            url = "data:image/png;base64," + base64.b64encode(image).decode()
+        if medium is not None:
             content = [
                 {"type": "text", "text": text},
-                {"type": "image_url", "image_url": {"url": url}},
+                {"type": "image_url", "image_url": {"url": medium.url}},
             ]
         self._messages.append({"role": "user", "content": content})
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        for call, text in results:
-            self._messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+    def results(self, results: Sequence[Result]) -> None:
+        for result in results:
+            message = {"role": "tool", "tool_call_id": result.call.id, "content": result.text}
+            self._messages.append(message)
+
+    def system(self, text: str) -> None:
+        self._messages.append({"role": "system", "content": text})
+
+    def cited(self, text: str, url: str) -> None:
+        document = {"type": "document", "id": "doc:0", "document": {"url": url}}
+        citation = {"start": 0, "end": len(text), "text": text, "sources": [document]}
+        message = {"role": "assistant", "content": text, "citations": [citation]}
+        self._messages.append(message)
+
+    def move(self, model: str) -> None:
+        self._options["model"] = model
 
     def ask(self, *, stream: bool) -> Said:
         with raised((ApiError,)):
-            message, finish, usage, deltas = self._streamed() if stream else self._whole()
+            reply = self._streamed() if stream else self._whole()
+        message, finish, usage, deltas, probable = reply
         if finish in _FAILED:
             raise Failed(finish, 0, "the SDK raises nothing for this")
         self._messages.append({"role": "assistant", **message})
@@ -119,21 +149,22 @@ class CohereTalk:
             refusal=text,
             usage=tokens and (int(tokens.input_tokens or 0), int(tokens.output_tokens or 0)),
             deltas=deltas,
+            probable=probable,
         )
 
-    def _whole(self) -> tuple[dict[str, Any], str, Any, int]:
+    def _whole(self) -> _Reply:
         reply = self.sdk.chat(messages=self._messages, **self._options)
         message: dict[str, Any] = {}
         if reply.message.content:
             message["content"] = [part.dict() for part in reply.message.content]
         if reply.message.tool_calls:
             message["tool_calls"] = [call.dict() for call in reply.message.tool_calls]
-        return message, str(reply.finish_reason), reply.usage, 0
+        return message, str(reply.finish_reason), reply.usage, 0, bool(reply.logprobs)
 
-    def _streamed(self) -> tuple[dict[str, Any], str, Any, int]:
+    def _streamed(self) -> _Reply:
         parts: dict[int, dict[str, Any]] = {}
         calls: dict[int, dict[str, Any]] = {}
-        finish, usage, deltas = "", None, 0
+        finish, usage, deltas, probable = "", None, 0, False
         for event in self.sdk.chat_stream(messages=self._messages, **self._options):
             value: Any = event
             match value.type:
@@ -141,6 +172,7 @@ class CohereTalk:
                     parts[value.index] = value.delta.message.content.dict()
                 case "content-delta":
                     deltas += 1
+                    probable |= bool(value.logprobs)
                     for name, text in value.delta.message.content.dict().items():
                         if name in ("text", "thinking") and text:
                             part = parts[value.index]
@@ -160,4 +192,4 @@ class CohereTalk:
             message["content"] = list(parts.values())
         if calls:
             message["tool_calls"] = list(calls.values())
-        return message, finish, usage, deltas
+        return message, finish, usage, deltas, probable

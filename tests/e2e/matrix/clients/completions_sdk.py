@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import openai
 
 from tests.e2e.harness import Gateway
 from tests.e2e.matrix.clients.openai_sdk import ERRORS, sdk
-from tests.e2e.matrix.talk import Ask, Called, Last, Said, raised
+from tests.e2e.matrix.talk import Ask, Heads, Medium, Said, Talk, raised
 
 _ENOUGH = 256
 
@@ -18,10 +19,10 @@ class CompletionsClient:
     name: ClassVar[str] = "openai (completions)"
     dialect: ClassVar[str] = "openai_completions"
     finishes: ClassVar[Mapping[str, str]] = {"stop": "stop", "length": "length"}
-    can: ClassVar[frozenset[str]] = frozenset({"usage"})
+    can: ClassVar[frozenset[str]] = frozenset({"usage", "stop", "answers", "logprobs"})
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.sdk = sdk(gateway, self.last)
 
     def talk(self, ask: Ask) -> CompletionsTalk:
@@ -31,7 +32,7 @@ class CompletionsClient:
         self.sdk.close()
 
 
-class CompletionsTalk:
+class CompletionsTalk(Talk):
     def __init__(self, sdk: openai.OpenAI, ask: Ask) -> None:
         self.sdk = sdk
         self._prompt = ""
@@ -39,20 +40,26 @@ class CompletionsTalk:
             "model": ask.model,
             "max_tokens": ask.max_tokens or _ENOUGH,
         }
+        if ask.stop:
+            self._options["stop"] = list(ask.stop)
+        if ask.answers > 1:
+            self._options["n"] = ask.answers
+        if ask.logprobs:
+            self._options["logprobs"] = 0
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         self._prompt += text
-
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        raise AssertionError("this language has no tools")
 
     def ask(self, *, stream: bool) -> Said:
         with raised(ERRORS):
             if not stream:
                 reply = self.sdk.completions.create(prompt=self._prompt, **self._options)
-                (choice,) = reply.choices
-                return _said(choice.text, choice.finish_reason, reply.usage, 0)
+                choice = reply.choices[0]
+                said = _said(choice.text, choice.finish_reason, reply.usage, 0)
+                probable = bool(choice.logprobs and choice.logprobs.tokens)
+                return replace(said, answers=len(reply.choices), probable=probable)
             text, finish, usage, deltas = "", "", None, 0
+            indexes, probable = {0}, False
             for chunk in self.sdk.completions.create(
                 prompt=self._prompt,
                 stream=True,
@@ -61,10 +68,15 @@ class CompletionsTalk:
             ):
                 usage = chunk.usage or usage
                 for choice in chunk.choices:
+                    indexes.add(choice.index)
+                    probable |= bool(choice.logprobs and choice.logprobs.tokens)
+                    if choice.index:
+                        continue
                     text += choice.text
                     deltas += bool(choice.text)
                     finish = choice.finish_reason or finish
-            return _said(text, finish, usage, deltas)
+            said = _said(text, finish, usage, deltas)
+            return replace(said, answers=len(indexes), probable=probable)
 
 
 def _said(text: str, finish: str, usage: Any, deltas: int) -> Said:

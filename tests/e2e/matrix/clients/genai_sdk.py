@@ -9,7 +9,7 @@ from google import genai
 from google.genai import errors, types
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import ALL, Ask, Called, Failed, Last, Said
+from tests.e2e.matrix.talk import COMMON, Ask, Called, Failed, Heads, Medium, Result, Said, Talk
 
 
 class GeminiClient:
@@ -21,14 +21,17 @@ class GeminiClient:
         "tool": "STOP",
         "refusal": "SAFETY",
     }
-    can: ClassVar[frozenset[str]] = ALL
+    can: ClassVar[frozenset[str]] = COMMON | {
+        *("pictured result", "failed result", "document", "audio"),
+        *("stop", "answers", "logprobs"),
+    }
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         options = {
             "trust_env": False,
             "verify": gateway.trust,
-            "event_hooks": {"response": [self.last.note]},
+            "event_hooks": self.last.hooks,
         }
         self.sdk = genai.Client(
             vertexai=False,
@@ -45,7 +48,7 @@ class GeminiClient:
         self.sdk.close()
 
 
-class GeminiTalk:
+class GeminiTalk(Talk):
     def __init__(self, sdk: genai.Client, ask: Ask) -> None:
         self.sdk = sdk
         self._model = ask.model
@@ -75,34 +78,40 @@ class GeminiTalk:
             )
         if ask.max_tokens is not None:
             config["max_output_tokens"] = ask.max_tokens
+        if ask.stop:
+            config["stop_sequences"] = list(ask.stop)
+        if ask.answers > 1:
+            config["candidate_count"] = ask.answers
+        if ask.logprobs:
+            config["response_logprobs"] = True
         self._config = types.GenerateContentConfig(**config)
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         parts = [types.Part.from_text(text=text)]
-        if image is not None:
-            parts.insert(0, types.Part.from_bytes(data=image, mime_type="image/png"))
+        if medium is not None:
+            parts.insert(0, types.Part.from_bytes(data=medium.data, mime_type=medium.type))
         self._contents.append(types.Content(role="user", parts=parts))
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        parts = [
-            types.Part(
-                function_response=types.FunctionResponse(
-                    id=call.id or None, name=call.name, response={"output": text}
-                )
-            )
-            for call, text in results
-        ]
+    def results(self, results: Sequence[Result]) -> None:
+        parts = [types.Part(function_response=_response(result)) for result in results]
         self._contents.append(types.Content(role="user", parts=parts))
+
+    def move(self, model: str) -> None:
+        self._model = model
 
     def ask(self, *, stream: bool) -> Said:
         try:
             replies = self._streamed() if stream else [self._whole()]
         except errors.APIError as error:
             raise Failed(type(error).__name__, error.code, str(error), _delay(error)) from error
-        parts, usage, finish, deltas = [], None, None, 0
+        parts, usage, finish, deltas, indexes, probable = [], None, None, 0, {0}, False
         for reply in replies:
             usage = reply.usage_metadata or usage
             for candidate in reply.candidates or ():
+                indexes.add(candidate.index or 0)
+                probable |= candidate.logprobs_result is not None
+                if candidate.index:
+                    continue
                 finish = candidate.finish_reason or finish
                 found = (candidate.content and candidate.content.parts) or []
                 parts += found
@@ -133,6 +142,8 @@ class GeminiTalk:
                 (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0),
             ),
             deltas=deltas,
+            answers=len(indexes),
+            probable=probable,
         )
 
     def _whole(self) -> types.GenerateContentResponse:
@@ -146,6 +157,19 @@ class GeminiTalk:
                 model=self._model, contents=self._contents, config=self._config
             )
         )
+
+
+def _response(result: Result) -> types.FunctionResponse:
+    parts = None
+    if picture := result.picture:
+        blob = types.FunctionResponseBlob(mime_type=picture.type, data=picture.data)
+        parts = [types.FunctionResponsePart(inline_data=blob)]
+    return types.FunctionResponse(
+        id=result.call.id or None,
+        name=result.call.name,
+        response={"error" if result.failed else "output": result.text},
+        parts=parts,
+    )
 
 
 def _joined(parts: list[types.Part]) -> list[types.Part]:

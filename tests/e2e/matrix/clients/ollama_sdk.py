@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import ollama
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import ALL, Ask, Called, Last, Said, raised
+from tests.e2e.matrix.talk import COMMON, Ask, Called, Heads, Medium, Result, Said, Talk, raised
 
 
 class OllamaClient:
@@ -21,17 +21,17 @@ class OllamaClient:
         "refusal": "stop",
     }
     # Its language has neither a way to force a tool nor a word for a refusal.
-    can: ClassVar[frozenset[str]] = ALL - {"force"}
+    can: ClassVar[frozenset[str]] = (COMMON - {"force"}) | {"system within", "stop", "logprobs"}
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.sdk = ollama.Client(
             gateway.url,
             headers=gateway.auth,
             trust_env=False,
             verify=gateway.trust,
             timeout=10.0,
-            event_hooks={"response": [self.last.note]},
+            event_hooks=self.last.hooks,
         )
 
     def talk(self, ask: Ask) -> OllamaTalk:
@@ -41,7 +41,7 @@ class OllamaClient:
         self.sdk.close()
 
 
-class OllamaTalk:
+class OllamaTalk(Talk):
     def __init__(self, sdk: ollama.Client, ask: Ask) -> None:
         self.sdk = sdk
         self._messages: list[Any] = []
@@ -66,15 +66,26 @@ class OllamaTalk:
             options["think"] = True
         if ask.max_tokens is not None:
             options["options"] = {"num_predict": ask.max_tokens}
+        if ask.stop:
+            options["options"] = {"stop": list(ask.stop)}
+        if ask.logprobs:
+            options["logprobs"] = True
         self._options = options
 
-    def user(self, text: str, image: bytes | None = None) -> None:
-        images = [ollama.Image(value=image)] if image is not None else None
+    def user(self, text: str, medium: Medium | None = None) -> None:
+        images = [ollama.Image(value=medium.data)] if medium is not None else None
         self._messages.append(ollama.Message(role="user", content=text, images=images))
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        for call, text in results:
-            self._messages.append({"role": "tool", "tool_name": call.name, "content": text})
+    def results(self, results: Sequence[Result]) -> None:
+        for result in results:
+            message = {"role": "tool", "tool_name": result.call.name, "content": result.text}
+            self._messages.append(message)
+
+    def system(self, text: str) -> None:
+        self._messages.append({"role": "system", "content": text})
+
+    def move(self, model: str) -> None:
+        self._options["model"] = model
 
     def ask(self, *, stream: bool) -> Said:
         with raised((ollama.ResponseError,)):
@@ -105,6 +116,7 @@ class OllamaTalk:
                 bool(one.message.content or one.message.thinking or one.message.tool_calls)
                 for one in replies
             ),
+            probable=any(one.logprobs for one in replies),
         )
 
     def _whole(self) -> ollama.ChatResponse:

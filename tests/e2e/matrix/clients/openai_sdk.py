@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,16 +11,14 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import ALL, Ask, Called, Last, Said, raised
+from tests.e2e.matrix.talk import COMMON, Ask, Called, Heads, Medium, Result, Said, Talk, raised
 
 ERRORS = (openai.APIError,)
 
 
-def sdk(gateway: Gateway, last: Last) -> openai.OpenAI:
+def sdk(gateway: Gateway, last: Heads) -> openai.OpenAI:
     """The SDK, telling `last` of every reply's head."""
-    http = openai.DefaultHttpxClient(
-        trust_env=False, verify=gateway.trust, event_hooks={"response": [last.note]}
-    )
+    http = openai.DefaultHttpxClient(trust_env=False, verify=gateway.trust, event_hooks=last.hooks)
     return gateway.openai(http_client=http)
 
 
@@ -34,10 +31,13 @@ class ChatClient:
         "tool": "tool_calls",
         "refusal": "content_filter",
     }
-    can: ClassVar[frozenset[str]] = ALL
+    can: ClassVar[frozenset[str]] = COMMON | {
+        *("document", "audio", "system within"),
+        *("stop", "answers", "logprobs"),
+    }
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.sdk = sdk(gateway, self.last)
 
     def talk(self, ask: Ask) -> ChatTalk:
@@ -47,7 +47,7 @@ class ChatClient:
         self.sdk.close()
 
 
-class ChatTalk:
+class ChatTalk(Talk):
     def __init__(self, sdk: openai.OpenAI, ask: Ask) -> None:
         self.sdk = sdk
         self._messages: list[Any] = []
@@ -75,39 +75,50 @@ class ChatTalk:
             options["reasoning_effort"] = "low"
         if ask.max_tokens is not None:
             options["max_completion_tokens"] = ask.max_tokens
+        if ask.stop:
+            options["stop"] = list(ask.stop)
+        if ask.answers > 1:
+            options["n"] = ask.answers
+        if ask.logprobs:
+            options["logprobs"] = True
         self._options = options
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         content: Any = text
-        if image is not None:
-            url = "data:image/png;base64," + base64.b64encode(image).decode()
-            content = [
-                {"type": "text", "text": text},
-                {"type": "image_url", "image_url": {"url": url}},
-            ]
+        if medium is not None:
+            content = [{"type": "text", "text": text}, _part(medium)]
         self._messages.append({"role": "user", "content": content})
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        for call, text in results:
-            self._messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+    def results(self, results: Sequence[Result]) -> None:
+        for result in results:
+            message = {"role": "tool", "tool_call_id": result.call.id, "content": result.text}
+            self._messages.append(message)
+
+    def system(self, text: str) -> None:
+        self._messages.append({"role": "system", "content": text})
+
+    def move(self, model: str) -> None:
+        self._options["model"] = model
 
     def ask(self, *, stream: bool) -> Said:
         with raised(ERRORS):
             reply, deltas = self._streamed() if stream else (self._whole(), 0)
-        (choice,) = reply.choices
+        choice = reply.choices[0]
         self._messages.append(choice.message.to_dict())
         return Said(
-            text=choice.message.content or "",
+            text=_text(choice.message.content),
             calls=tuple(
                 Called(call.id, call.function.name, json.loads(call.function.arguments))
                 for call in choice.message.tool_calls or ()
                 if call.type == "function"
             ),
             finish=choice.finish_reason,
-            thinking=getattr(choice.message, "reasoning_content", None) or "",
+            thinking=_thought(choice.message),
             refusal=choice.message.refusal or "",
             usage=reply.usage and (reply.usage.prompt_tokens, reply.usage.completion_tokens),
             deltas=deltas,
+            answers=len(reply.choices),
+            probable=bool(choice.logprobs and choice.logprobs.content),
         )
 
     def _whole(self) -> ChatCompletion:
@@ -128,8 +139,31 @@ class ChatTalk:
         return state.current_completion_snapshot, deltas
 
 
+def _part(medium: Medium) -> dict[str, Any]:
+    if medium.type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": medium.url}}
+    if medium.type.startswith("audio/"):
+        audio = {"data": medium.base64, "format": medium.type.partition("/")[2]}
+        return {"type": "input_audio", "input_audio": audio}
+    return {"type": "file", "file": {"filename": "report.pdf", "file_data": medium.url}}
+
+
+def _thought(message: Any) -> str:
+    """What it thought; OpenAI has no word for it, and the others have two, or a kind of part."""
+    found = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    if found or not isinstance(message.content, list):
+        return found or ""
+    parts: list[Any] = message.content
+    return "".join(one["text"] for part in parts for one in part.get("thinking", ()))
+
+
+def _text(content: Any) -> str:
+    if not isinstance(content, list):
+        return content or ""
+    parts: list[Any] = content
+    return "".join(part.get("text", "") for part in parts)
+
+
 def _says(delta: Any) -> bool:
     arguments = any(call.function and call.function.arguments for call in delta.tool_calls or ())
-    return bool(
-        delta.content or delta.refusal or getattr(delta, "reasoning_content", "") or arguments
-    )
+    return bool(delta.content or delta.refusal or _thought(delta) or arguments)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import httpx
 
 from tests.e2e.harness import Gateway
-from tests.e2e.matrix.talk import Ask, Called, Failed, Last, Said
+from tests.e2e.matrix.talk import Ask, Failed, Heads, Medium, Said, Talk
 
 
 class SimpleClient:
@@ -19,8 +19,8 @@ class SimpleClient:
     can: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
-        self.http = gateway.http(gateway.key, event_hooks={"response": [self.last.note]})
+        self.last = Heads()
+        self.http = gateway.http(gateway.key, event_hooks=self.last.hooks)
 
     def talk(self, ask: Ask) -> SimpleTalk:
         return SimpleTalk(self.http, ask)
@@ -29,18 +29,15 @@ class SimpleClient:
         self.http.close()
 
 
-class SimpleTalk:
+class SimpleTalk(Talk):
     def __init__(self, http: httpx.Client, ask: Ask) -> None:
         self.http = http
         self._fields: dict[str, Any] = {"model": ask.model, "prompt": ""}
         if ask.max_tokens is not None:
             self._fields["max_tokens"] = ask.max_tokens
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         self._fields["prompt"] += text
-
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        raise AssertionError("this language has no tools")
 
     def ask(self, *, stream: bool) -> Said:
         reply = self.http.post("/stream" if stream else "/query", json=self._fields)

@@ -1,8 +1,7 @@
-"""`openai`, Responses. Nothing is stored; the history is the list of items."""
+"""`openai`, Responses. The history is the list of items, not what the provider keeps."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,7 +11,18 @@ from openai.types.responses import Response
 
 from tests.e2e.harness import Gateway
 from tests.e2e.matrix.clients.openai_sdk import ERRORS, sdk
-from tests.e2e.matrix.talk import ALL, Ask, Called, Failed, Last, Said, raised
+from tests.e2e.matrix.talk import (
+    COMMON,
+    Ask,
+    Called,
+    Failed,
+    Heads,
+    Medium,
+    Result,
+    Said,
+    Talk,
+    raised,
+)
 
 _DELTAS = frozenset(
     {
@@ -34,10 +44,13 @@ class ResponsesClient:
         "tool": "completed",
         "refusal": "incomplete/content_filter",
     }
-    can: ClassVar[frozenset[str]] = ALL
+    can: ClassVar[frozenset[str]] = COMMON | {
+        *("pictured result", "document", "system within"),
+        *("citations", "logprobs"),
+    }
 
     def __init__(self, gateway: Gateway) -> None:
-        self.last = Last()
+        self.last = Heads()
         self.sdk = sdk(gateway, self.last)
 
     def talk(self, ask: Ask) -> ResponsesTalk:
@@ -47,11 +60,11 @@ class ResponsesClient:
         self.sdk.close()
 
 
-class ResponsesTalk:
+class ResponsesTalk(Talk):
     def __init__(self, sdk: openai.OpenAI, ask: Ask) -> None:
         self.sdk = sdk
         self._items: list[Any] = []
-        options: dict[str, Any] = {"model": ask.model, "store": False}
+        options: dict[str, Any] = {"model": ask.model}
         if ask.system:
             options["instructions"] = ask.system
         if ask.tools:
@@ -73,23 +86,38 @@ class ResponsesTalk:
         if ask.think:
             options["reasoning"] = {"effort": "low", "summary": "auto"}
             options["include"] = ["reasoning.encrypted_content"]
+        if ask.logprobs:
+            options["include"] = ["message.output_text.logprobs"]
         if ask.max_tokens is not None:
             options["max_output_tokens"] = ask.max_tokens
         self._options = options
 
-    def user(self, text: str, image: bytes | None = None) -> None:
+    def user(self, text: str, medium: Medium | None = None) -> None:
         content: Any = text
-        if image is not None:
-            url = "data:image/png;base64," + base64.b64encode(image).decode()
-            content = [
-                {"type": "input_text", "text": text},
-                {"type": "input_image", "image_url": url, "detail": "auto"},
-            ]
+        if medium is not None:
+            content = [{"type": "input_text", "text": text}, _part(medium)]
         self._items.append({"role": "user", "content": content})
 
-    def results(self, results: Sequence[tuple[Called, str]]) -> None:
-        for call, text in results:
-            self._items.append({"type": "function_call_output", "call_id": call.id, "output": text})
+    def results(self, results: Sequence[Result]) -> None:
+        for result in results:
+            output: Any = result.text
+            if result.picture is not None:
+                output = [{"type": "input_text", "text": result.text}, _part(result.picture)]
+            item = {"type": "function_call_output", "call_id": result.call.id, "output": output}
+            self._items.append(item)
+
+    def system(self, text: str) -> None:
+        self._items.append({"role": "developer", "content": text})
+
+    def cited(self, text: str, url: str) -> None:
+        source = {"type": "url_citation", "url": url, "title": "", "start_index": 0}
+        source["end_index"] = len(text)
+        part = {"type": "output_text", "text": text, "annotations": [source]}
+        message = {"type": "message", "role": "assistant", "status": "completed"}
+        self._items.append({**message, "id": "msg_cited", "content": [part]})
+
+    def move(self, model: str) -> None:
+        self._options["model"] = model
 
     def ask(self, *, stream: bool) -> Said:
         with raised(ERRORS):
@@ -115,6 +143,12 @@ class ResponsesTalk:
             refusal="".join(refusals),
             usage=reply.usage and (reply.usage.input_tokens, reply.usage.output_tokens),
             deltas=deltas,
+            probable=any(
+                part.type == "output_text" and part.logprobs
+                for item in reply.output
+                if item.type == "message"
+                for part in item.content
+            ),
         )
 
     def _whole(self) -> Response:
@@ -140,6 +174,12 @@ class ResponsesTalk:
         assert final is not None, "no terminal event"
         assert text == final.output_text
         return final, deltas
+
+
+def _part(medium: Medium) -> dict[str, Any]:
+    if medium.type.startswith("image/"):
+        return {"type": "input_image", "image_url": medium.url, "detail": "auto"}
+    return {"type": "input_file", "filename": "report.pdf", "file_data": medium.url}
 
 
 def _thinking(item: Any) -> str:

@@ -1,0 +1,117 @@
+"""SIGUSR2 replaces workers while exchanges run, through the real Envoy: nothing fails, nothing is cut."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import eventually
+from tests.supervisor.test_up import Up
+
+pytestmark = pytest.mark.e2e
+
+START = 30.0
+ROLL = 30.0
+
+
+@pytest.fixture
+def rolling(tmp_path: Path) -> Iterator[Callable[[int], Up]]:
+    started: list[Up] = []
+
+    def start(workers: int) -> Up:
+        started.append(Up(tmp_path, "--workers", str(workers)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.destroy()
+
+
+def ask(port: int, text: str, *, stream: bool = False) -> bytes:
+    """The reply's body. Raises OSError for every status but 200, and for a cut."""
+    message = {"role": "user", "content": text}
+    body = json.dumps({"model": "mock", "messages": [message], "stream": stream}).encode()
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as got:
+        return got.read()
+
+
+def workers(gateway: Up) -> dict[str, int]:
+    return {name: pid for name, pid in gateway.parts().items() if name.startswith("worker")}
+
+
+def count(gateway: Up, event: str) -> int:
+    """How often it said so; a worker that cannot start also leaves a traceback between the lines."""
+    return (gateway.folder / "log").read_text().count(f'"event":"{event}"')
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nothing_fails_in_a_roll(rolling: Callable[[int], Up], number: int) -> None:
+    gateway = rolling(number)
+    port = gateway.wait_ready()
+    before = workers(gateway)
+    over = threading.Event()
+    failed: list[str] = []
+    streamed: list[bytes] = []
+
+    def load() -> None:
+        while not over.is_set():
+            try:
+                ask(port, "hi")
+            except OSError as error:
+                failed.append(repr(error))
+
+    def stream() -> None:
+        streamed.append(ask(port, "[[mock pace=20ms words=60]]", stream=True))
+
+    threads = [threading.Thread(target=what, daemon=True) for what in (load, load, stream)]
+    for thread in threads:
+        thread.start()
+    gateway.process.send_signal(signal.SIGUSR2)
+    eventually(lambda: count(gateway, "rolling the workers"), ROLL)
+    gateway.process.send_signal(signal.SIGUSR2)
+    eventually(lambda: count(gateway, "workers cannot be rolled now"), ROLL)
+    eventually(lambda: count(gateway, "rolled"), ROLL, "the roll")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert len(streamed) == 1
+    assert streamed[0].endswith(b"data: [DONE]\n\n")
+    after = workers(gateway)
+    assert len(after) == number
+    assert not set(after.values()) & set(before.values())
+    assert not [line for line in gateway.lines() if line["level"] == "error"]
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(15) == 0
+
+
+def test_a_worker_that_cannot_start_ends_the_roll(rolling: Callable[[int], Up]) -> None:
+    gateway = rolling(1)
+    port = gateway.wait_ready()
+    before = workers(gateway)
+    # A folder is where the socket of the replacement belongs.
+    (gateway.data / "run" / "w2-1.sock" / "full").mkdir(parents=True)
+    for generation in range(2, 6):
+        (gateway.data / "run" / f"w2-{generation}.sock" / "full").mkdir(parents=True)
+    gateway.process.send_signal(signal.SIGUSR2)
+    eventually(lambda: count(gateway, "the roll is given up"), ROLL)
+    assert workers(gateway) == before
+    assert ask(port, "hi")
+
+
+def test_a_stop_in_the_middle_of_a_roll(rolling: Callable[[int], Up]) -> None:
+    gateway = rolling(2)
+    gateway.wait_ready()
+    gateway.process.send_signal(signal.SIGUSR2)
+    eventually(lambda: "worker-3" in gateway.parts(), ROLL)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(20) == 0
+    assert not (gateway.data / "run").exists()
