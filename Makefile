@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 FUZZ_SECONDS ?= 180
+FUZZ_SEQUENCES ?= 1000000
+FUZZ_SCENES ?= 10000
 BIN := .venv/bin
 READY := .venv/ready
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
@@ -9,15 +11,16 @@ GENERATED := ext_proc_pb2.py ext_proc_pb2.pyi
 # One test file stays in one process: its fixtures are made once.
 PYTEST := $(BIN)/python -m pytest
 SPREAD := -n 2 --dist loadfile
+E2E_ON_GRPC := SLUICE_TRANSPORT=grpc $(PYTEST) -q $(SPREAD) tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint test golden proto proto-check e2e bench image-check lock clean fuzz
+.PHONY: help setup run check lint test golden proto proto-check e2e bench bench-full bench-rolling image-check lock clean fuzz soak
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
-	while IFS="$$(printf '\t')" read -r name line; do printf '  %-12s %s\n' "$$name" "$$line"; done
+	while IFS="$$(printf '\t')" read -r name line; do printf '  %-14s %s\n' "$$name" "$$line"; done
 
 setup: $(READY) ## make .venv from requirements.lock (every other target does it by itself)
 
@@ -41,7 +44,8 @@ lint: $(READY) ## format, lint, types and structure, without the tests
 	$(BIN)/pyright
 	$(PYTEST) -q tests/test_structure.py
 
-test: $(READY) ## unit, golden and end-to-end tests, the last through a real Envoy
+test: $(READY) ## unit, golden and end-to-end tests, the last through a real Envoy and on both transports
+	$(E2E_ON_GRPC)
 	@exec $(PYTEST) -q $(SPREAD)
 
 golden: $(READY) ## write the golden files anew; read the diff before you commit it
@@ -56,14 +60,29 @@ proto-check: $(READY) ## fail when extproc/wire/pb is not what proto/ generates
 	for file in $(GENERATED); do diff -u extproc/wire/pb/$$file "$$new/$$file" || \
 	{ echo "extproc/wire/pb/$$file is not what proto/ generates: run make proto" >&2; exit 1; }; done
 
-e2e: $(READY) ## only the tests through a real Envoy
-	@exec $(PYTEST) -q tests/e2e
+e2e: $(READY) ## only the tests through a real Envoy, on both transports
+	$(E2E_ON_GRPC)
+	@exec $(PYTEST) -q $(SPREAD) tests/e2e
 
-fuzz: $(READY) ## bad input of every kind against every dialect, for FUZZ_SECONDS (180)
+fuzz: $(READY) ## bad input: the dialects for FUZZ_SECONDS (180), FUZZ_SEQUENCES of frames, FUZZ_SCENES on both transports
+	$(BIN)/python -m tests.fuzz.equal --scenes $(FUZZ_SCENES)
+	$(BIN)/python -m tests.fuzz.frames --count $(FUZZ_SEQUENCES)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-bench: $(READY) ## requests per second, added latency, CPU and memory, as ratios of one run
-	$(BIN)/python -m tests.bench.run
+bench: $(READY) ## what an exchange costs, beside what we stand on; under five minutes
+	@exec $(BIN)/python -m tests.bench.run
+
+bench-full: $(READY) ## the whole grid of it, rolling workers, the dialects, and instructions; half an hour
+	$(BIN)/python -m tests.bench.run --full
+	$(BIN)/python -m tests.bench.rolling
+	$(BIN)/python -m tests.bench.dialects
+	$(BIN)/python -m tests.bench.instructions
+
+bench-rolling: $(READY) ## two minutes of load while six workers are replaced: nothing may fail
+	@exec $(BIN)/python -m tests.bench.rolling
+
+soak: $(READY) ## 10,000 requests a minute for half an hour: nothing fails, and memory stays flat
+	@exec $(BIN)/python -m tests.bench.steady $(ARGS)
 
 image-check: $(READY) ## the Dockerfile's steps as a script, and the compose file against its schema
 	$(PYTEST) -q -m '' tests/image

@@ -22,6 +22,7 @@ from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
 from extproc.flow.record import Record
 from extproc.flow.snapshot import compile_snapshot
+from extproc.model.reply import NO_UNITS
 from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import ExchangeRecord, Metrics
 from extproc.wire.native_server import NativeServer
@@ -146,6 +147,8 @@ def line(record: Record) -> Mapping[str, object]:
     if record.usage is not None:
         fields["input_tokens"] = record.usage.prompt
         fields["output_tokens"] = record.usage.output
+        if record.usage.units is not NO_UNITS:
+            fields.update(record.usage.units.told())
     if record.error_code is not None:
         fields["error"] = record.error_code
         fields["error_origin"] = record.error_origin.value

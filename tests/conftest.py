@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
+PROFILE = "sluice"
 # Timings are no property of the code: a busy machine must not turn a test red.
 settings.register_profile(
-    "sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    PROFILE, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
-settings.load_profile("sluice")
+settings.load_profile(PROFILE)

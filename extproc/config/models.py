@@ -1,4 +1,4 @@
-"""What well-known models can do, as their makers said in November 2026.
+"""What well-known models can do, as their makers said at the date below.
 
 A table by name and a look-up in it, for routing and for dialects. Only what is
 sure stands here; the rest is None, not known. The configuration's `capabilities:`
@@ -13,6 +13,9 @@ from dataclasses import fields, replace
 
 from extproc.config.schema import Provider
 from extproc.model.call import ANY, Capabilities
+
+DATED = "2026-11"
+"""year and month in which the catalogue was compared with its makers' pages"""
 
 _VENDOR = re.compile(
     r"(?:(?:us|eu|apac|jp|au|us-gov|global)\.)?"
@@ -32,6 +35,14 @@ _EMBEDDERS = (
     *("embed-", "titan-embed-", "mistral-embed", "codestral-embed"),
     *("nomic-embed-", "mxbai-embed-", "all-minilm", "bge-", "snowflake-arctic-embed"),
 )
+USUAL_EMBEDDERS = {
+    "openai_chat": ("text-embedding-ada-002", "mistral-embed"),
+    "gemini_generate": ("gemini-embedding-001",),
+    "bedrock_converse": ("amazon.titan-embed-text-v2:0",),
+    "ollama_chat": ("nomic-embed-text",),
+    "cohere_chat": ("embed-v4.0",),
+}
+"""dialect -> what to ask for vectors where the configuration names no model that makes them"""
 _OTHERWISE = ("audio", "realtime", "search", "transcribe", "tts")
 """models that share a name and little else"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from extproc.config.catalogue import VARIANTS
 from extproc.config.schema import SecurityLevel
 from extproc.config.shapes import (
     Block,
@@ -20,7 +21,6 @@ from extproc.config.shapes import (
 from extproc.config.texts import FILE, HOST, MODEL, PATTERN, endpoint_problem, proxy_problem
 from extproc.model.call import OnLossy
 
-VARIANTS = ("azure", "vertex", "bedrock")
 AUTH_WORDS = ("api_key", "aws", "azure", "google", "none")
 MOST_HEADERS = 20
 
@@ -109,6 +109,7 @@ _CAPABILITIES = Block(
         "system_in_messages": Field(Flag(), "it takes system messages mid-way (newer Claude)"),
         "max_output": Field(_TOKENS, "most tokens of an answer"),
         "context": Field(_TOKENS, "most tokens of question and answer together"),
+        "embedding": Field(Flag(), "it makes vectors, and no text"),
     }
 )
 
@@ -121,7 +122,7 @@ PROVIDER = Block(
             "the known provider's",
         ),
         "variant": Field(
-            Choice(VARIANTS),
+            Choice(tuple(VARIANTS)),
             "what differs from the dialect's own home: paths, headers, a few fields",
             "the known provider's",
         ),

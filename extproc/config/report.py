@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from extproc.config.models import DATED
 from extproc.config.schema import Key, Provider, Settings, TargetRef
 
 
@@ -18,7 +19,8 @@ def check_report(settings: Settings, dialects: Iterable[str] = ()) -> str:
         f"data: {settings.data}",
         *((f"dialects: {', '.join(sorted(dialects))}",) if dialects else ()),
         *_section("providers", map(_provider, settings.providers.values())),
-        *_section("models", (_alias(name, one) for name, one in settings.models.items())),
+        f"models: catalogue of {DATED}, which `capabilities:` overrides",
+        *_section("aliases", (_alias(name, one) for name, one in settings.models.items())),
         *_section(
             "keys", map(_key, settings.keys), "none: only callers on this machine are served"
         ),

@@ -3,6 +3,7 @@
 Takes status, headers and what the provider said; gives an error of our tree
 with origin `provider`. A 401 or 403 is our failure and never the client's: it
 becomes a 502. Bodies that no person could read (HTML, nothing) keep the status.
+`status_of` and `wait_of` say what most dialects tell their clients of any error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from extproc.model.errors import (
     BudgetSpent,
     GatewayError,
     InvalidRequest,
+    Kind,
     NotFound,
     Origin,
     Overloaded,
@@ -27,6 +29,8 @@ from extproc.model.errors import (
 
 MAX_MESSAGE = 4096
 """characters of a provider's message that travel on"""
+WAIT = 2.0
+"""seconds until another try, where whoever is overloaded does not say how long it takes"""
 
 _BY_STATUS: Mapping[int, type[GatewayError]] = {
     402: BudgetSpent,
@@ -37,6 +41,10 @@ _BY_STATUS: Mapping[int, type[GatewayError]] = {
     503: Overloaded,
     504: Timeout,
     529: Overloaded,
+}
+_FIXED: Mapping[Kind, int] = {
+    Kind.BUDGET: BudgetSpent.status,
+    Kind.OVERLOADED: Overloaded.status,
 }
 _SPENT = re.compile(
     r"credit balance is too low|used all available credits|credits? (are|is) (depleted|exhausted)"
@@ -122,3 +130,18 @@ def _seconds(text: str) -> float | None:
     except ValueError:
         return None
     return seconds if 0 <= seconds < 1e9 else None
+
+
+def status_of(error: GatewayError) -> int:
+    """What clients know a kind by, whatever the provider's own status was.
+
+    boto3 and google-genai try again after a 503, and take a 529 for the end: it is Anthropic's word.
+    """
+    return _FIXED.get(error.kind, error.status)
+
+
+def wait_of(error: GatewayError) -> float | None:
+    """Seconds until a client may try again; None where waiting does not help, or nobody knows."""
+    if error.retry_after is None and error.kind is Kind.OVERLOADED:
+        return WAIT
+    return error.retry_after

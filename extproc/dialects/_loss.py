@@ -107,10 +107,9 @@ class Losses:
         for field, given in hints:
             if given(chat):
                 self.drop(field)
-        if chat.store is not None and Field.STORE not in carried:
-            if chat.store:
-                raise self.refusal(Field.STORE, "it keeps nothing between calls")
-            self.drop(Field.STORE)
+        # Not to store is what happens anyway where there is no such store: no loss.
+        if chat.store and Field.STORE not in carried:
+            raise self.refusal(Field.STORE, "it keeps nothing between calls")
         sampling = chat.sampling
         if sampling is NO_SAMPLING:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
+from extproc.model.call import Target
 from extproc.model.errors import InvalidRequest
 
 _LONGEST = 256
@@ -17,6 +18,7 @@ _BEDROCK_ARN = re.compile(
     r"arn:aws[\w-]*:(?:bedrock|sagemaker):[a-z0-9-]*:\d{0,12}:[\w-]+/[\w.:/-]+", re.ASCII
 )
 
+_RESOURCES = ("projects/", "publishers/", "endpoints/")
 _TURNS = re.compile(r"\.\.|(?:^|/)\.?(?:/|$)|[%?#;\\\x00-\x1f\x7f\ud800-\udfff]")
 """what would turn a name into another path (an empty or a dot segment too), a query or parameters"""
 
@@ -39,6 +41,22 @@ def write(model: str, *, safe: str = "") -> str:
     if _TURNS.search(model):
         raise _bad()
     return quote(model, safe=f"{safe}-._~")
+
+
+def on_vertex(model: str, publisher: str, target: Target) -> str:
+    """Where a model is at Vertex, below the version. Raises `InvalidRequest`.
+
+    A bare name is the publisher's; one that begins with `publishers/` or `endpoints/`, or with the
+    project, says itself where it is.
+    """
+    place = ""
+    if not model.startswith("projects/") and (project := target.detail("project")):
+        place = f"projects/{project}/locations/{target.detail('region')}/"
+    if not model.startswith(_RESOURCES):
+        model = f"publishers/{publisher}/models/{write(model, safe='@')}"
+    else:
+        model = write(model, safe="/@")
+    return place + model
 
 
 def _bad() -> InvalidRequest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import JSONDecodeError, JSONDecoder
 from typing import cast
 from urllib.parse import unquote
@@ -35,7 +35,17 @@ from extproc.model.dialect import (
 )
 from extproc.model.embed import Opaque
 from extproc.model.errors import GatewayError, InvalidRequest, Unsupported
-from extproc.model.reply import Event, Failed, Finished, OpaqueChunk, Started, Usage, Used
+from extproc.model.reply import (
+    NO_UNITS,
+    Event,
+    Failed,
+    Finished,
+    OpaqueChunk,
+    Started,
+    Units,
+    Usage,
+    Used,
+)
 
 OPERATION = "opaque"
 REFUSED = "refused"
@@ -59,11 +69,21 @@ class Paths:
     upload: bool = False
 
 
+FieldOf = Callable[[str], Json]
+"""a field of a request's body by its name: any JSON value, or the text of a form's part"""
+
+
+def _no_units(path: str, field: FieldOf) -> Units:
+    del path, field
+    return NO_UNITS
+
+
 @dataclass(frozen=True, slots=True)
 class Language:
     """What a dialect must say. `prefixes`: what clients put before a path, the longest first.
 
-    `usage` reads the object found under one of `usage_names`.
+    `usage` reads the object found under one of `usage_names`; `units` says what a request for a
+    path (below the prefix) costs beside tokens.
     """
 
     dialect: str
@@ -71,6 +91,7 @@ class Language:
     error: Callable[[int, Headers, bytes], GatewayError]
     usage: Callable[[Mapping[str, Json]], Usage]
     usage_names: tuple[str, ...] = ("usage",)
+    units: Callable[[str, FieldOf], Units] = _no_units
 
 
 def endpoints(paths: Iterable[Paths], prefixes: Iterable[str]) -> tuple[Endpoint, ...]:
@@ -94,26 +115,31 @@ def parse(head: RequestHead, body: bytes, language: Language, model: str = "") -
     and for JSON or multipart that cannot be read.
     """
     content_type = head.headers.get("content-type", "")
+    path = _relative(head, language.prefixes)
     member: Json = None
     stream = False
+    units = NO_UNITS
     if body and multipart.is_multipart(content_type):
         model = model or multipart.field(body, content_type, "model")
+        units = language.units(path, lambda name: multipart.field(body, content_type, name))
     elif body and _is_json(content_type):
         value = _json(body)
         if isinstance(value, dict):
             named = read.optional_string(value.get("model"), "model")
             model = model or named or ""
             member, stream = value.get(BODY_MEMBER), value.get("stream") is True
+            units = language.units(path, value.get)
             if member is not None:
                 body = jsontext.splice(body, remove=(BODY_MEMBER,))
     return Opaque(
         dialect=language.dialect,
         method=head.method,
-        path=_relative(head, language.prefixes),
+        path=path,
         content_type=content_type,
         model=model,
         stream=stream,
         options=read_options(head.headers, member),
+        units=units,
         raw=body,
     )
 
@@ -167,6 +193,7 @@ def render(request: Opaque, target: Target, path: str, language: Language) -> Re
         stream=request.stream,
         method=request.method,
         operation=OPERATION,
+        units=request.units,
     )
 
 
@@ -188,17 +215,20 @@ def _with_model(request: Opaque, target: Target) -> bytes:
 # --- replies --------------------------------------------------------------------------------
 
 
-def decoder(head: ReplyHead, language: Language) -> ReplyDecoder:
-    """Passes every byte of a good reply; one of status >= 400 becomes `Failed`."""
+def decoder(head: ReplyHead, language: Language, units: Units = NO_UNITS) -> ReplyDecoder:
+    """Passes every byte of a good reply; one of status >= 400 becomes `Failed`.
+
+    `units` is what the request said that a good reply costs.
+    """
     good = 200 <= head.status < 300
     if good and head.headers.get("content-encoding", "identity").strip().lower() == "identity":
-        return _Passing(head, language)
+        return _Passing(head, language, units)
     return decoding.decoder(
         head,
         decoding.Language(
             error=language.error,
             whole=_nothing,
-            stream=lambda: _Passing(head, language),
+            stream=lambda: _Passing(head, language, units),
             streams=decoding.sse_streams,
         ),
     )
@@ -212,8 +242,9 @@ def _nothing(body: bytes) -> Sequence[Event]:
 class _Passing:
     """`Started` with the first byte, the usage as it is seen, `Finished` with the last."""
 
-    def __init__(self, head: ReplyHead, language: Language) -> None:
+    def __init__(self, head: ReplyHead, language: Language, units: Units) -> None:
         self._language = language
+        self._units = units
         self._out: list[bytes] = []
         self._started = False
         self._closed = False
@@ -254,8 +285,12 @@ class _Passing:
         elif self._kept is not None:
             self._find(bytes(self._kept), whole=self._size <= MAX_JSON)
             self._kept = None
-        if self._usage is not None:
-            events.append(Used(self._usage))
+        usage = self._usage
+        if self._units is not NO_UNITS:
+            usage = usage or Usage()
+            usage = replace(usage, units=usage.units + self._units)
+        if usage is not None:
+            events.append(Used(usage))
         events.append(Finished())
         return events
 

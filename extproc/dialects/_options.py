@@ -15,7 +15,8 @@ from extproc.model.errors import InvalidRequest
 
 BODY_MEMBER = "sluice"
 _PREFIX = "x-sluice-"
-_CACHE_WORDS = ("use", "bypass", "refresh")
+_CACHE_WORDS = {"use": "use", "bypass": "bypass", "refresh": "refresh", "no": "bypass"}
+"""what a client may say, and what it means"""
 _TRUE = ("1", "true", "yes")
 _FALSE = ("", "0", "false", "no")
 _NONE = Options()
@@ -86,8 +87,10 @@ def _timeout(headers: Headers, value: Json) -> float | None:
 
 def _cache(headers: Headers, value: Json) -> str | None:
     word = _word(headers, "cache", value)
-    if word is None or word in _CACHE_WORDS:
-        return word
+    if word is None:
+        return None
+    if word in _CACHE_WORDS:
+        return _CACHE_WORDS[word]
     path = _PREFIX + "cache" if _PREFIX + "cache" in headers else f"{BODY_MEMBER}.cache"
     raise InvalidRequest(f"{path} must be one of {', '.join(_CACHE_WORDS)}", param=path)
 

@@ -6,9 +6,15 @@ gives the value with its type known, or raises `InvalidRequest`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
 from extproc.codec import jsontext
-from extproc.model.chat import Json
+from extproc.model.chat import NO_SAMPLING, Json, Sampling
 from extproc.model.errors import InvalidRequest
+
+Settings: TypeAlias = Mapping[str, tuple[str, Callable[[Json, str], Any]]]
+"""a member's name to that of the field of `Sampling`, and how its value is read"""
 
 
 def read_object(body: bytes) -> dict[str, Json]:
@@ -92,6 +98,25 @@ def optional_number(value: Json, path: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise type_error(value, path, "a number")
     return value
+
+
+def strings(value: Json, path: str) -> tuple[str, ...]:
+    return tuple(
+        [expect_string(item, f"{path}[{i}]") for i, item in enumerate(expect_list(value, path))]
+    )
+
+
+def sampling(x: Mapping[str, Json], table: Settings, path: str = "") -> Sampling:
+    """What `x` says of `table`; null says nothing.
+
+    There are many settings, and a request has few: they are read as they are there.
+    """
+    found: dict[str, Any] = {}
+    for name, value in x.items():
+        if value is not None and name in table:
+            field, reader = table[name]
+            found[field] = reader(value, path + name)
+    return Sampling(**found) if found else NO_SAMPLING
 
 
 def count(value: Json) -> int:

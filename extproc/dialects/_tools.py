@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from extproc.codec import jsontext
-from extproc.model.chat import Chat, Json, Text, ToolCall, ToolResult
+from extproc.model.chat import Chat, Json, Text, Tool, ToolCall, ToolResult
 from extproc.model.errors import InvalidRequest
 
 _HEX = 24
@@ -63,6 +63,21 @@ class Names:
     def renamed(self) -> dict[str, str]:
         """From the provider's name to the client's, for `Rendered.renamed`."""
         return {sent: name for name, sent in self._sent.items()}
+
+
+def usual_tool(value: Json, strict: bool | None = None) -> Tool | None:
+    """A function with a name, a description and a schema, as most are in the languages that
+    write them as OpenAI does; None for any other, which must be looked at."""
+    if not isinstance(value, dict) or len(value) != 2 or value.get("type") != "function":
+        return None
+    function = value.get("function")
+    if not isinstance(function, dict) or len(function) != 3:
+        return None
+    name, description = function.get("name"), function.get("description")
+    parameters = function.get("parameters")
+    if not isinstance(name, str) or not isinstance(description, str) or not name:
+        return None
+    return None if parameters is None else Tool(name, description, parameters, strict)
 
 
 def arguments_object(call: ToolCall) -> dict[str, Json]:

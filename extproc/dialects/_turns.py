@@ -15,6 +15,7 @@ from enum import StrEnum
 from extproc.dialects._loss import Losses
 from extproc.model.chat import NOTHING, Chat, Message, Part, Role, Text, ToolResult
 from extproc.model.fields import Field
+from extproc.model.value import value
 
 FOLDED = Field.SYSTEM
 
@@ -33,7 +34,7 @@ class Turn:
     parts: list[Part] = field(default_factory=list[Part])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Turns:
     """`system` are the leading system texts, in order, with their cache marks."""
 

@@ -141,7 +141,14 @@ def _ext_proc(layout: Layout) -> Node:
         ignore_health_on_host_removal=True,
         health_checks=[_HEALTH],
         typed_extension_protocol_options=_options(
-            explicit_http_config={"http2_protocol_options": {}}
+            explicit_http_config={
+                "http2_protocol_options": {
+                    # both what a worker may send ahead, and what may wait for it before the
+                    # provider (or the client) is told to wait
+                    "initial_stream_window_size": BUFFER,
+                    "initial_connection_window_size": 64 * BUFFER,
+                }
+            }
         ),
     )
 

@@ -25,9 +25,9 @@ FILTER = "extproc-filter"
 CALL_ID = f"%FILTER_STATE({CALL_STATE}:PLAIN)%"
 PEER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
-BUFFER = 256 * 1024
-"""bytes a connection may hold before the other side is told to wait; bodies that are
-buffered on purpose have the virtual host's own limit"""
+BUFFER = 64 * 1024
+"""bytes a connection or a stream may hold before the other side is told to wait (decision 013);
+bodies that are buffered on purpose have the virtual host's own limit"""
 KEEP_FREE = 1_000_000
 """a circuit breaker that never opens: the downstream side is what bounds us"""
 

@@ -11,7 +11,7 @@ from dataclasses import field
 from urllib.parse import urlsplit
 
 from extproc.config.catalogue import languages
-from extproc.config.models import capabilities
+from extproc.config.models import USUAL_EMBEDDERS, capabilities
 from extproc.config.names import provider_cluster
 from extproc.config.schema import Provider
 from extproc.model.call import OnLossy, Target
@@ -44,12 +44,20 @@ class Backend:
         """How exactly the provider's names say that it serves a model: 0 = it does not."""
         return max((_fit(pattern, model) for pattern in self.provider.models), default=0)
 
+    def default_model(self, *, embeds: bool) -> str | None:
+        """What it answers with, or makes vectors with, when no model is named."""
+        named = (self.provider.model, *self.provider.models)
+        return next((m for m in named if m and m[-1] != "*" and self.embeds(m) is embeds), None)
+
     @property
-    def default_model(self) -> str | None:
-        """What it answers with when no model is named."""
-        if self.provider.model:
-            return self.provider.model
-        return next((m for m in self.provider.models if not m.endswith("*")), None)
+    def usual_embedder(self) -> str | None:
+        """A well-known model that its patterns take in."""
+        usual = USUAL_EMBEDDERS.get(self.provider.dialect, ())
+        return next((model for model in usual if self.fit(model)), None)
+
+    def embeds(self, model: str) -> bool:
+        """Whether the model is known to make vectors."""
+        return capabilities(self.provider, model).embedding is True
 
     def dialect(self, client: str, model: str) -> Dialect:
         """In which language to ask for a model: the client's if it can be, so that bytes pass untouched."""

@@ -19,6 +19,8 @@ from extproc.model.chat import (
     ToolCall,
     ToolResult,
 )
+from extproc.model.embed import Count
+from extproc.model.reply import Counted, Event, Finished, Started
 
 _CHARACTERS = 4
 """of English text in a token, on average"""
@@ -34,6 +36,12 @@ def estimate_tokens(chat: Chat) -> int:
     for tool in chat.tools:
         size += len(tool.name) + len(tool.description or "") + len(str(tool.parameters or ""))
     return -(-size // _CHARACTERS)
+
+
+def estimated(asked: Count) -> tuple[Event, ...]:
+    """The answer to a question that the provider cannot be asked."""
+    count = Counted(estimate_tokens(asked.chat), estimated=True)
+    return (Started("", asked.model), count, Finished())
 
 
 def _size(part: Part) -> int:

@@ -17,7 +17,7 @@ from enum import Enum
 from extproc.config.names import CALL_HEADER, COUNT_HEADER
 from extproc.flow import messages
 from extproc.flow.backend import Planned
-from extproc.flow.estimate import estimate_tokens
+from extproc.flow.estimate import estimated
 from extproc.flow.identify import without_key
 from extproc.flow.live import Live
 from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply
@@ -34,7 +34,7 @@ from extproc.model.embed import Count, Routed
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
 from extproc.model.fields import Field
 from extproc.model.ports import Clock
-from extproc.model.reply import Counted, Event, Finished, Started
+from extproc.model.reply import Event
 from extproc.model.stage import Answer
 from extproc.model.value import value
 from extproc.telemetry.log import Log
@@ -103,6 +103,12 @@ class Exchange:
         """`close` may wait, so it must be shielded from whoever gives up on the transport."""
         return self._pipeline.settles
 
+    @property
+    def flows(self) -> bool:
+        """A stream flows to the client: `on_piece` takes what comes next, and nothing waits."""
+        returning = self._returning
+        return returning is not None and returning.flows and self._state is State.REPLY
+
     async def handle(self, message: Incoming) -> Outgoing:
         """The answer to one message. Raises OutOfTurn, and nothing else."""
         begun = self._machine.clock.monotonic()
@@ -110,17 +116,32 @@ class Exchange:
             return await self._turn(message)
         except OutOfTurn:
             raise
-        except GatewayError as error:
-            return self._refuse(error)
-        except Exception:
-            self._machine.log.error(
-                "defect", call=self.record.call_id, traceback=traceback.format_exc(limit=-8)
-            )
-            return self._refuse(
-                Internal("The gateway failed while it handled this call. Its log has the call id.")
-            )
+        except Exception as error:
+            return self._caught(error)
         finally:
             self.record.own_seconds += self._machine.clock.monotonic() - begun
+
+    def on_piece(self, message: messages.ResponseBody) -> Outgoing:
+        """As `handle`, for a piece of a stream that `flows`. Raises nothing."""
+        monotonic = self._machine.clock.monotonic
+        begun = monotonic()
+        try:
+            return self._on_response_body(message)
+        except Exception as error:
+            return self._caught(error)
+        finally:
+            self.record.own_seconds += monotonic() - begun
+
+    def _caught(self, error: Exception) -> Outgoing:
+        """Called in an `except` block: what was raised becomes the client's answer."""
+        if isinstance(error, GatewayError):
+            return self._refuse(error)
+        self._machine.log.error(
+            "defect", call=self.record.call_id, traceback=traceback.format_exc(limit=-8)
+        )
+        return self._refuse(
+            Internal("The gateway failed while it handled this call. Its log has the call id.")
+        )
 
     async def _turn(self, message: Incoming) -> Outgoing:
         match self._state, message:
@@ -241,9 +262,7 @@ class Exchange:
         except Unsupported as refused:
             if not isinstance(asked, Count):
                 raise _in_words_of(dialect, refused) from None
-            counted = Counted(estimate_tokens(asked.chat), estimated=True)
-            events = (Started("", asked.model), counted, Finished())
-            return self._answer(dialect, request, events, {COUNT_HEADER: "estimate"})
+            return self._answer(dialect, request, estimated(asked), {COUNT_HEADER: "estimate"})
         if rendered.dropped:
             lost = _told(dialect, rendered.dropped)
             if asked.options.strict:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from http import HTTPStatus
 
 from extproc.config.names import COUNT_HEADER
 from extproc.flow.backend import Planned
+from extproc.flow.estimate import estimated
 from extproc.flow.messages import (
     CONTINUE,
     Continue,
@@ -41,6 +43,9 @@ VIA_UPSTREAM = "via_upstream"
 _JSON = "application/json"
 _REMEMBERED = 1024
 _UNCHANGED = frozenset({"content-type", "date", "x-sluice-call-id"})
+_STATUSES = frozenset(map(int, HTTPStatus))
+"""those of HTTP; another (Anthropic's 529) is for clients whose language has it"""
+_NO_SUCH_PATH = frozenset({404, 405, 501})
 _NOT_OURS_TO_PASS = frozenset({401, 403})
 """statuses that speak about our own credential, which is none of the client's business"""
 
@@ -112,6 +117,11 @@ class Returning:
         self._broken = False
         self.committed = False
 
+    @property
+    def flows(self) -> bool:
+        """The reply comes in pieces, and its head has gone out."""
+        return self._pieces
+
     # --- head ---
 
     def on_head(self, message: ResponseHead) -> Outgoing:
@@ -126,6 +136,8 @@ class Returning:
         head = ReplyHead(status, message.headers)
         self._reply_head = head
         self._record.upstream_id = head.headers.get(self._dialect.request_id_header)
+        if status in _NO_SUCH_PATH and isinstance(self._request, Count):
+            return self._estimate(self._request)
         encoding = message.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             return self._refusal(self._bad(f"compressed its reply ({encoding[:32]})"))
@@ -146,6 +158,16 @@ class Returning:
         if self._request.stream and streams and good and not message.end:
             return self._begin_stream(message.headers, self._request)
         return self._held(message, length)
+
+    def _estimate(self, asked: Count) -> Reply:
+        """The provider has no endpoint that counts, as few who speak its language do."""
+        events = estimated(asked)
+        self._account(events)
+        encoder = self._client.encoder(asked, self._context)
+        body = b"".join([encoder.feed(event) for event in self._pipeline.on_events(events)])
+        status, own = encoder.head()
+        self._record.status, self._record.bytes_out = status, len(body)
+        return Reply(status, {**own, **dict(self._named()), COUNT_HEADER: "estimate"}, body)
 
     def _held(self, message: ResponseHead, length: str) -> Outgoing:
         """Nothing goes out before the body is whole."""
@@ -279,6 +301,7 @@ class Returning:
             and head.status not in _NOT_OURS_TO_PASS
             and error.status == head.status
             and head.content_type == _JSON
+            and (head.status in _STATUSES or self._says(error) == head.status)
         )
         if not faithful:
             return self._replaced(error)
@@ -287,6 +310,10 @@ class Returning:
             set=(*self._named(), ("x-sluice-error-origin", error.origin.value)),
             remove=self._forbidden(head.headers),
         )
+
+    def _says(self, error: GatewayError) -> int:
+        """The status by which the client's language tells of it."""
+        return self._client.render_error(error, self._context.call_id).status
 
     def _replaced(self, error: GatewayError) -> Continue:
         """The error, in place of a reply whose head is held."""

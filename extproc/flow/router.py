@@ -10,7 +10,7 @@ from extproc.flow.backend import Backend, Plan, Planned
 from extproc.flow.snapshot import Snapshot
 from extproc.model.call import Caller
 from extproc.model.dialect import LIST_MODELS
-from extproc.model.embed import Opaque, Routed
+from extproc.model.embed import Embed, Opaque, Routed
 from extproc.model.errors import (
     InvalidRequest,
     NotFound,
@@ -29,22 +29,55 @@ def plan(snapshot: Snapshot, caller: Caller, request: Routed) -> Plan:
     """The targets to try, in order. Today: exactly one."""
     named = request.model if request.model != AUTO else ""
     pinned = request.provider if request.provider and request.provider != AUTO else ""
-    opaque = isinstance(request, Opaque)
-    key = (request.dialect, pinned, named, opaque)
+    key = (request.dialect, pinned, named, type(request))
     found = snapshot.plans.get(key)
     if found is None:
-        find = _opaque if opaque else _plan
-        found = find(snapshot, request.dialect, pinned, named)
+        found = _find(snapshot, request, pinned, named)
         if len(snapshot.plans) < _MOST_PLANS:
             snapshot.plans[key] = found
     _allow(snapshot, caller, request, found)
     return found
 
 
+def _find(snapshot: Snapshot, request: Routed, provider: str, model: str) -> Plan:
+    match request:
+        case Opaque():
+            return _opaque(snapshot, request.dialect, provider, model)
+        case Embed():
+            return _vectors(snapshot, request.dialect, provider, model)
+        case _:
+            return _plan(snapshot, request.dialect, provider, model)
+
+
 def _plan(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
     if provider:
         return _pinned(snapshot, client, provider, model)
     return _by_name(snapshot, client, model) if model else _default(snapshot, client)
+
+
+def _vectors(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+    """As any other, but that what is not named must be a model that makes vectors."""
+    if model:
+        return _plan(snapshot, client, provider, model)
+    if provider:
+        return _pinned(snapshot, client, provider, model, embeds=True)
+    for name, refs in snapshot.aliases.items():
+        first = next((ref for ref in refs if ref.provider in snapshot.backends), None)
+        if first is not None and snapshot.backends[first.provider].embeds(first.model):
+            return _by_name(snapshot, client, name)
+    for backend in snapshot.backends.values():
+        if found := backend.default_model(embeds=True):
+            return _one(found, backend, client, found)
+    for backend in snapshot.backends.values():
+        if found := backend.usual_embedder:
+            return _one(_label(backend, found), backend, client, found)
+    if not snapshot.backends:
+        raise Overloaded(f"No provider is available: {_reasons(snapshot)}.")
+    raise InvalidRequest(
+        "No model was named, and none here is known to make vectors: a provider's"
+        " `capabilities` say so of those that are less known (`embedding: true`).",
+        param="model",
+    )
 
 
 def _opaque(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
@@ -68,7 +101,9 @@ def _one(name: str, backend: Backend, client: str, model: str) -> Plan:
     return Plan(name, (Planned(backend, dialect, backend.target(model, dialect.name)),))
 
 
-def _pinned(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+def _pinned(
+    snapshot: Snapshot, client: str, provider: str, model: str, *, embeds: bool = False
+) -> Plan:
     backend = snapshot.backends.get(provider)
     if backend is None:
         if why := snapshot.unavailable.get(provider):
@@ -78,11 +113,12 @@ def _pinned(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
             f"There is no provider {provider[:64]!r}. Use auto, or one of: {known}.",
             param="provider",
         )
-    name = model or backend.default_model
+    name = model or backend.default_model(embeds=embeds)
+    if name is None and embeds:
+        name = backend.usual_embedder
     if name is None:
-        raise InvalidRequest(
-            f"Provider {provider} has no default model: name one in `model`.", param="model"
-        )
+        what = "has no default model for vectors" if embeds else "has no default model"
+        raise InvalidRequest(f"Provider {provider} {what}: name one in `model`.", param="model")
     if not backend.fit(name) and name != backend.provider.model:
         raise _unknown(snapshot, client, name)
     return _one(name, backend, client, name)
@@ -92,7 +128,7 @@ def _default(snapshot: Snapshot, client: str) -> Plan:
     if AUTO in snapshot.aliases:
         return _by_name(snapshot, client, AUTO)
     for backend in snapshot.backends.values():
-        if model := backend.default_model:
+        if model := backend.default_model(embeds=False):
             return _one(model, backend, client, model)
     if not snapshot.backends:
         raise Overloaded(f"No provider is available: {_reasons(snapshot)}.")

@@ -18,6 +18,7 @@ from extproc.flow.backend import Backend, Plan, compile_backend
 from extproc.flow.identify import Identifier
 from extproc.model.call import Caller
 from extproc.model.dialect import Dialect, Endpoint, Headers, ModelCard
+from extproc.model.embed import Routed
 from extproc.model.errors import GatewayError, MethodNotAllowed, NotFound
 from extproc.model.ports import Credential
 from extproc.model.stage import Stage
@@ -74,10 +75,10 @@ class Snapshot:
     paths: Paths = field(repr=False)
     special: tuple[tuple[str, Paths], ...] = field(repr=False)
     """paths of languages that are told apart by a header, before all others"""
-    plans: dict[tuple[str, str, str, bool], Plan] = field(
-        default_factory=dict[tuple[str, str, str, bool], Plan], repr=False, compare=False
+    plans: dict[tuple[str, str, str, type[Routed]], Plan] = field(
+        default_factory=dict[tuple[str, str, str, type[Routed]], Plan], repr=False, compare=False
     )
-    """what the router found, by client dialect, provider, model, and whether it is opaque"""
+    """what the router found, by client dialect, provider, model, and kind of request"""
 
     @property
     def error_dialect(self) -> Dialect:

@@ -16,7 +16,7 @@ from extproc.model.chat import Json
 from extproc.model.embed import Request
 from extproc.model.errors import GatewayError
 from extproc.model.ports import Clock
-from extproc.model.reply import Event
+from extproc.model.reply import NO_UNITS, Event, Units
 from extproc.model.value import value
 
 STREAM_TYPES = frozenset(
@@ -105,6 +105,8 @@ class Rendered:
     operation: str = ""
     reshaped: bool = False
     """the provider was asked for another form of its reply than the client wants: it is written anew"""
+    units: Units = NO_UNITS
+    """what the request alone says that a good reply will cost"""
 
 
 @value

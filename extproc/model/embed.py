@@ -10,6 +10,7 @@ from dataclasses import field
 from typing import TypeAlias
 
 from extproc.model.chat import NO_OPTIONS, NOTHING, Chat, Extra, ListModels, Options
+from extproc.model.reply import NO_UNITS, Units
 from extproc.model.value import value
 
 
@@ -90,7 +91,8 @@ class Opaque:
     """What is not translated: it goes to a provider of its own dialect as it came.
 
     `path` is relative to the provider's base path and holds the query; `model`
-    is empty where the request names none.
+    is empty where the request names none. `units` are what the request alone says
+    that a good reply will cost.
     """
 
     dialect: str
@@ -101,6 +103,7 @@ class Opaque:
     provider: str | None = None
     stream: bool = False
     options: Options = NO_OPTIONS
+    units: Units = NO_UNITS
     raw: bytes = field(default=b"", repr=False, compare=False)
 
 

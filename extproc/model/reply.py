@@ -12,6 +12,7 @@ events, encoders write them, stages may look and change them. Never any bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -44,6 +45,39 @@ class Reason(StrEnum):
 
 
 @value
+class Units:
+    """What is billed by something else than tokens, as the provider counted it or the request says.
+
+    `search_units` are of rankings, `audio_seconds` of sound that was heard, `characters` of
+    text that was spoken, `images` of pictures that were made or read.
+    """
+
+    search_units: float = 0.0
+    audio_seconds: float = 0.0
+    characters: int = 0
+    images: int = 0
+
+    def told(self) -> Iterator[tuple[str, float]]:
+        """Those that are not 0, by name."""
+        for name in _UNITS:
+            number = getattr(self, name)
+            if number:
+                yield name, number
+
+    def __add__(self, other: Units) -> Units:
+        return Units(
+            self.search_units + other.search_units,
+            self.audio_seconds + other.audio_seconds,
+            self.characters + other.characters,
+            self.images + other.images,
+        )
+
+
+_UNITS = ("search_units", "audio_seconds", "characters", "images")
+NO_UNITS = Units()
+
+
+@value
 class Usage:
     """Tokens, normalised once; every provider's own arithmetic is undone before this.
 
@@ -51,7 +85,8 @@ class Usage:
     generated, `reasoning` the part of it that was thinking. `cache_write` is
     split by how long it lives where the provider says: `cache_write_1h` is the
     part of it kept for an hour. `total` is the provider's own sum, if it gave
-    one. `estimated` marks numbers that the provider did not report.
+    one. `estimated` marks numbers that the provider did not report. `units` are
+    what is billed beside tokens.
     """
 
     fresh: int = 0
@@ -65,6 +100,7 @@ class Usage:
     total: int | None = None
     estimated: bool = False
     extra: Extra = NOTHING
+    units: Units = NO_UNITS
 
     @property
     def prompt(self) -> int:

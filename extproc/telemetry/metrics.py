@@ -21,7 +21,7 @@ from prometheus_client.utils import floatToGoString
 
 from extproc.model.call import Outcome
 from extproc.model.errors import Kind, Origin
-from extproc.model.reply import Usage
+from extproc.model.reply import NO_UNITS, Usage
 from extproc.model.value import value
 from extproc.telemetry.store import Cell, MemoryCell, Store
 
@@ -107,6 +107,12 @@ class Metrics:
             "Tokens by kind; input is what no cache held, reasoning is a part of output.",
             ("provider", "kind"),
         )
+        self._units = _Series(
+            store,
+            "sluice_units",
+            "What is billed beside tokens, by kind: search units, seconds of sound, and so on.",
+            ("provider", "kind"),
+        )
         self._cost = _Series(store, "sluice_cost_usd", "Cost in US dollars.", ("provider",))
         self._errors = _Series(
             store, "sluice_errors", "Errors, by who said no.", ("kind", "origin")
@@ -188,6 +194,9 @@ class Metrics:
         for kind, count in zip(TOKEN_KINDS, counts, strict=True):
             if count > 0:
                 self._tokens.at((provider, kind)).add(float(count))
+        if usage.units is not NO_UNITS:
+            for kind, number in usage.units.told():
+                self._units.at((provider, kind)).add(number)
 
 
 class _Series:

@@ -171,13 +171,15 @@ class Exchange:
                 message = messages.next()
                 if message is None:
                     break
-                answer = self._calls.eager.begin(self._conversation.answer(message))
-                if isinstance(answer, asyncio.Task):
-                    self._task = answer
-                    answer.add_done_callback(self._answered)
-                    return
+                answer = self._conversation.at_once(message)
+                if answer is None:
+                    answer = self._calls.eager.begin(self._conversation.answer(message))
+                    if isinstance(answer, asyncio.Task):
+                        self._task = answer
+                        answer.add_done_callback(self._answered)
+                        return
                 self._send(answer)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._broken(error)
             return
         if self._ended and not self._blocked:
@@ -231,6 +233,8 @@ class Exchange:
         match error:
             case BadMessage():
                 self._settle(error.status, str(error))
+            case asyncio.CancelledError():
+                self._finish("the answer was cancelled")
             case DecodeError() | Unexpected() | OutOfTurn():
                 self._finish(f"{type(error).__name__}: {error}")
             case _:
@@ -254,7 +258,7 @@ class Exchange:
             self._deadline.cancel()
         try:
             closing = self._calls.eager.begin(self._conversation.close())
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._calls.report("an exchange did not settle", error)
             closing = None
         if closing is None:

@@ -103,7 +103,7 @@ class Limits:
     streams: int = 8192
     header_list: int = 64 << 10
     """of a decoded header list; a block in its encoded form has the same limit"""
-    stream_window: int = 1 << 20
+    stream_window: int = 256 << 10
     connection_window: int = 16 << 20
     idle_frames: int = 50_000
     """frames that bring nothing: PING, SETTINGS, WINDOW_UPDATE, empty DATA, late and unknown ones"""

@@ -24,6 +24,9 @@ ENTRY = 32
 _INTEGER_OCTETS = 5
 """octets after the prefix: enough for every length that we accept"""
 
+_LEARNT = 2048
+"""bytes of a block beyond which nothing is learnt from it"""
+
 _STATIC_TEXT = """
 :authority|:method GET|:method POST|:path /|:path /index.html|:scheme http|:scheme https
 :status 200|:status 204|:status 206|:status 304|:status 400|:status 404|:status 500
@@ -117,7 +120,7 @@ class Decoder:
         fields = list[Field]()
         ends: list[int] = []
         room = self._fields(block, 0, len(block), fields, ends, self._list_limit)
-        if self._limit == 0 and room >= 0:
+        if self._limit == 0 and room >= 0 and len(block) <= _LEARNT:
             self._learn(block, fields, ends)
         return fields if room >= 0 else None
 

@@ -18,7 +18,7 @@ from extproc.flow.exchange import Exchange, Machine
 from extproc.flow.record import Record
 from extproc.model.call import CallId
 from extproc.wire.pb import ext_proc_pb2 as pb
-from extproc.wire.translate import incoming, outgoing
+from extproc.wire.translate import Phase, incoming, outgoing, piece
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD = "Process"
@@ -30,6 +30,7 @@ NOT_SERVING = b"\x08\x02"
 
 Finish = Callable[[Record], None]
 MessageLimit = NewType("MessageLimit", int)
+_PIECES = Phase.RESPONSE_BODY
 ENVELOPE = 1 << 20
 """bytes that a message may have beyond the body in it: headers, attributes, framing"""
 
@@ -53,6 +54,13 @@ class Conversation:
     @property
     def over(self) -> bool:
         return self._exchange.over
+
+    def at_once(self, message: bytes) -> bytes | None:
+        """The answer to a piece of a stream, for which nothing waits; None: ask `answer`."""
+        if not self._exchange.flows:
+            return None
+        told = piece(message)
+        return None if told is None else outgoing(self._exchange.on_piece(told), _PIECES)
 
     async def answer(self, message: bytes) -> bytes:
         """Raises DecodeError, Unexpected or OutOfTurn: end the stream UNAVAILABLE then."""

@@ -75,6 +75,40 @@ def incoming(request: pb.ProcessingRequest, call_id: CallId, peer: str) -> tuple
             raise Unexpected(str(other))
 
 
+def piece(message: bytes) -> ResponseBody | None:
+    """What a message says that holds nothing but a piece of a reply's body; None for any other.
+
+    Read by hand, since a stream brings so many: `response_body {body, end_of_stream}`.
+    """
+    if message[:1] != _PIECE:
+        return None
+    size, at = _number(message, 1)
+    end = len(message)
+    if at + size != end:
+        return None
+    body = b""
+    if message[at : at + 1] == _DATA:
+        size, at = _number(message, at + 1)
+        begin, at = at, at + size
+        if not begin <= at <= end:
+            return None
+        body = message[begin:at]
+    rest = message[at:]
+    return ResponseBody(body, bool(rest)) if not rest or rest == _LAST else None
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """The varint at `at`, and where it ends; -1 for one that does not."""
+    value = shift = 0
+    for octet in message[at : at + 5]:
+        at += 1
+        value |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, at
+        shift += 7
+    return -1, at
+
+
 def header_map(headers: pb.HeaderMap) -> Mapping[str, str]:
     """Lower-case names (Envoy's); the values of a repeated header joined. Bytes read as Latin-1."""
     pairs = [(h.key, h.raw_value.decode("latin-1") or h.value) for h in headers.headers]
@@ -163,6 +197,9 @@ _COMMON = _tag(pb.BodyResponse, "response")
 _HEADER_MUTATION = _tag(pb.CommonResponse, "header_mutation")
 _BODY_MUTATION = _tag(pb.CommonResponse, "body_mutation")
 _BODY = _tag(pb.BodyMutation, "body")
+_PIECE = _tag(pb.ProcessingRequest, "response_body")
+_DATA = _tag(pb.HttpBody, "body")
+_LAST = pb.HttpBody(end_of_stream=True).SerializeToString()
 _CLEAR_ROUTE_CACHE = pb.CommonResponse(clear_route_cache=True).SerializeToString()
 
 

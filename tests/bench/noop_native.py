@@ -1,7 +1,8 @@
 """The yardstick on our own transport: an ext_proc server that decides nothing.
 
 Run as `python -m tests.bench.noop_native SOCKET CLUSTER`. It parses and answers
-as `noop.py` does, so that the two differ in their transport alone.
+as `noop.py` does, so that the two differ in their transport alone, and in the event
+loop: this one runs on a worker's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import sys
 from pathlib import Path
 from typing import cast
+
+import uvloop
 
 from extproc.flow.messages import CONTINUE, Continue, Mode, Route
 from extproc.wire.native_server import NativeServer
@@ -29,6 +32,10 @@ class Nothing:
 
     def __init__(self, constants: dict[str, bytes]) -> None:
         self._constants = constants
+
+    def at_once(self, message: bytes) -> bytes | None:
+        del message
+        return None
 
     async def answer(self, message: bytes) -> bytes:
         request = pb.ProcessingRequest.FromString(message)
@@ -63,4 +70,4 @@ async def serve(socket: str, cluster: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2]))
+    uvloop.run(serve(sys.argv[1], sys.argv[2]))

@@ -118,7 +118,8 @@ def main() -> None:
     failed = requests.failed + streams.failed
     print(
         f"{args.seconds:g} s at {rate:,.0f} requests/s, {restarts} workers replaced:"
-        f" {requests.requests:,} requests and {streams.requests:,} streams, {failed} failed;"
+        f" {requests.requests:,} of the {rate * args.seconds:,.0f} requests due and"
+        f" {streams.requests:,} streams were served, {failed} failed;"
         f" p50 {requests.p50:.1f}, p99 {requests.p99:.1f}, longest {requests.max:.0f} ms"
     )
     sys.exit(failed > 0 or restarts < args.restarts)

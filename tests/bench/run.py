@@ -35,7 +35,7 @@ from tests.bench.report import Decoding, Held, Point, Run, markdown, write_json
 from tests.bench.systems import System, Yard, await_answer
 from tests.bench.traffic import SIZES, Case, held, streamed, translated, whole
 
-DIRECT, BARE, SLUICE, SLUICE_GRPC = Run.DIRECT, Run.BARE, Run.SLUICE, Run.SLUICE_GRPC
+SLUICE = Run.SLUICE
 STREAMS = 5_000
 FILES_A_STREAM = 2
 """of Envoy: to the client and to the provider"""
@@ -101,7 +101,7 @@ class Bench:
         return found
 
     def idle_streams(self, system: System, count: int) -> Held:
-        """Streams that began and are silent, opened step by step up to `count`."""
+        """Streams that began and are silent, `count` of them at once."""
         (worker,), (envoy,) = system.processes["worker"], system.processes["Envoy"]
         with self.clients.hold(system.port, held().request(), 50):
             pass
@@ -137,9 +137,11 @@ def main() -> None:
         systems = [yard.direct(), yard.bare()]
         systems.append(yard.noop(Run.NOOP_GRPC, "tests.bench.noop"))
         systems.append(yard.noop(Run.NOOP, "tests.bench.noop_native"))
-        systems.append(yard.sluice(SLUICE_GRPC, transport="grpc"))
+        systems.append(yard.sluice(Run.SLUICE_GRPC, transport="grpc"))
         systems.append(yard.sluice(SLUICE))
         say("all systems answer")
+        with_worker = {s.name for s in systems if "worker" in s.processes}
+        holders = with_worker if args.full else {Run.NOOP, SLUICE}
         rest = {s.name: _memory(s) for s in systems}
         samples = bench.grid(systems, GRID if args.full else SHORT)
         run = Run(
@@ -148,9 +150,7 @@ def main() -> None:
             rounds=args.rounds,
             samples=samples,
             memory={s.name: (rest[s.name], _memory(s)) for s in systems},
-            streams={
-                s.name: bench.idle_streams(s, streams) for s in systems if "worker" in s.processes
-            },
+            streams={s.name: bench.idle_streams(s, streams) for s in systems if s.name in holders},
             scaling=bench.scaling(yard, args.workers),
             decoding=Decoding(*dialects.per_event("openai_chat", "anthropic_messages")),
         )

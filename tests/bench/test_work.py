@@ -52,6 +52,6 @@ def test_an_exchange_takes_no_more_than_it_did(case: Case) -> None:
 
 def test_counting_gives_the_same_twice() -> None:
     first, second = work(whole(1)), work(whole(1))
-    assert first.steps == pytest.approx(second.steps, rel=0.005)
-    assert first.calls == pytest.approx(second.calls, rel=0.005)
+    assert first.steps == pytest.approx(second.steps, rel=0.01)
+    assert first.calls == pytest.approx(second.calls, rel=0.01)
     assert first.steps > 1_000

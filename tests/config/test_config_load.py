@@ -250,4 +250,5 @@ def test_the_report() -> None:
     assert "(api_key: GROK_API_KEY is empty)" in report
     assert "cache: understood, but this build has no such stage yet\n" in report
     assert "keys: none" in report
+    assert "models: catalogue of 2026-" in report
     assert "warning: server.host: no keys" in report

@@ -362,6 +362,28 @@ def test_on_vertex(raw: bool, stream: bool) -> None:
     assert json.loads(rendered.body) == {**asked, "anthropic_version": "vertex-2023-10-16"}
 
 
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ("publishers/anthropic/models/claude@x", "projects/p-1/locations/eu/publishers/anthropic"),
+        (
+            "projects/p-2/locations/us/publishers/anthropic/models/claude@x",
+            "projects/p-2/locations/us/publishers/anthropic",
+        ),
+    ],
+)
+def test_a_model_on_vertex_may_be_named_by_its_path(model: str, place: str) -> None:
+    to = kit.target(model, "vertex", project="p-1", region="eu")
+    assert kit.rendered(kit.parse(body()), to).path == f"/v1/{place}/models/claude@x:rawPredict"
+    count = kit.parse_count(body())
+    for asked in (count, replace(count, chat=replace(count.chat, raw=b""))):
+        counted = kit.rendered(asked, to)
+        assert counted.path == f"/v1/{place}/models/count-tokens:rawPredict"
+        assert json.loads(counted.body)["model"] == "claude@x"
+    with pytest.raises(InvalidRequest):
+        kit.rendered(kit.parse(body()), kit.target("publishers/../x", "vertex", project="p"))
+
+
 def test_a_version_for_a_variant() -> None:
     chat = kit.parse(body(temperature=1))
     to = kit.target("claude", "bedrock", api_version="2026-10-21")

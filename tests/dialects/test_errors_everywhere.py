@@ -115,6 +115,27 @@ def test_a_client_tells_a_rate_limit_from_a_spent_budget(
     assert "retry-after" not in budget.headers
 
 
+OVERLOADED = {"anthropic_messages": 529}
+"""everywhere else it is 503: boto3 and google-genai do not try again after a status of Anthropic's"""
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize("status", [None, 503, 529])
+@pytest.mark.parametrize(("given", "told"), [(None, "2"), (0.2, "1"), (7.0, "7")])
+def test_an_overload_says_so_and_when_to_come_back(
+    name: str, status: int | None, given: float | None, told: str
+) -> None:
+    error = e.Overloaded("x", origin=e.Origin.PROVIDER, status=status, retry_after=given)
+    reply = DIALECTS[name].render_error(error, CALL)
+    assert (reply.status, reply.headers["retry-after"]) == (OVERLOADED.get(name, 503), told)
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_nobody_is_told_to_wait_for_what_will_not_pass(name: str) -> None:
+    for make in set(OURS) - {e.Overloaded}:
+        assert "retry-after" not in DIALECTS[name].render_error(make("x"), CALL).headers
+
+
 # --- what providers say ---------------------------------------------------------------------
 
 

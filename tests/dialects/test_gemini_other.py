@@ -136,7 +136,7 @@ OURS: list[tuple[GatewayError, int, str]] = [
     (RateLimited("x", retry_after=2.5), 429, "RESOURCE_EXHAUSTED"),
     (Internal("x"), 500, "INTERNAL"),
     (UpstreamBad("x"), 502, "INTERNAL"),
-    (Overloaded("x"), 503, "UNAVAILABLE"),
+    (Overloaded("x", status=529, retry_after=4), 503, "UNAVAILABLE"),
     (Timeout("x"), 504, "DEADLINE_EXCEEDED"),
 ]
 

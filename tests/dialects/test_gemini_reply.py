@@ -103,6 +103,16 @@ def test_a_truncated_stream_never_ends_well(name: str) -> None:
     assert_cuts_agree(lambda: kit.decoder(headers), body, [11])
 
 
+@pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])
+def test_a_proxy_s_done_ends_nothing_and_reaches_nobody(ending: bytes) -> None:
+    body = kit.fixture("text.sse")
+    events, passed = drain(kit.decoder(kit.SSE), [body + b"data: [DONE]" + ending])
+    assert (events, passed) == drain(kit.decoder(kit.SSE), [body])
+    assert isinstance(events[-1], Finished)
+    cut = body[: body.rindex(b"data:")] + b"data: [DONE]" + ending
+    assert "early" in failure(kit.decode(cut, kit.SSE)).message
+
+
 def test_an_array_without_its_end_is_no_reply() -> None:
     body = kit.fixture("text.array.json")[:-1]
     assert "early" in failure(kit.decode(body, kit.JSON)).message

@@ -191,6 +191,21 @@ def test_a_result_with_an_id_that_its_call_had_not() -> None:
     assert kit.rebuilt(chat) == {"contents": contents}
 
 
+def test_a_result_without_an_id_is_of_the_call_that_still_waits() -> None:
+    calls = [{"functionCall": {"id": one, "name": "f", "args": {}}} for one in "abc"]
+    answers = [
+        {"functionResponse": {"id": "a", "name": "f", "response": {"output": '{"told": 1}'}}},
+        {"functionResponse": {"id": "b", "name": "f", "response": {"output": "x"}}},
+        {"functionResponse": {"name": "f", "response": {"output": "x"}}},
+    ]
+    contents = [{"role": "model", "parts": calls}, {"role": "user", "parts": answers}]
+    chat = kit.parse({"contents": contents})
+    results = [part for part in chat.messages[1].parts if isinstance(part, ToolResult)]
+    assert [one.call_id for one in results] == ["a", "b", "c"]
+    assert results[0].parts == (Text('{"told": 1}'),)
+    assert kit.rebuilt(chat) == {"contents": contents}
+
+
 def test_what_a_stage_changed_is_what_leaves() -> None:
     chat = kit.parse(EVERYTHING)
     tool = replace(chat.tools[1], parameters={"type": "object"})
@@ -323,6 +338,14 @@ def test_paths_of_both_services() -> None:
     assert DIALECT.render_request(asked, to).path == f"{place}gemini-2.5-flash:generateContent"
     one = DIALECT.render_request(streamed, replace(to, details=()))
     assert one.path.startswith("/v1/publishers/google/models/")
+    project = "/v1/projects/acme-1/locations/europe-west4/"
+    for name, path in {
+        "publishers/meta/models/llama-4": f"{project}publishers/meta/models/llama-4",
+        "endpoints/123": f"{project}endpoints/123",
+        "projects/p/locations/us/endpoints/1": "/v1/projects/p/locations/us/endpoints/1",
+    }.items():
+        rooted = DIALECT.render_request(asked, kit.vertex(name))
+        assert rooted.path == f"{path}:generateContent"
     odd = DIALECT.render_request(asked, kit.target("a/b c"))
     assert odd.path == "/v1beta/models/a%2Fb%20c:generateContent"
 

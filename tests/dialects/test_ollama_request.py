@@ -216,6 +216,30 @@ def test_trap_56_ids_are_minted_once_and_results_find_their_calls() -> None:
     assert kit.rebuilt(first) == body
 
 
+def test_a_result_without_an_id_is_of_the_call_that_still_waits() -> None:
+    calls = [{"id": one, "function": {"name": "f", "arguments": {}}} for one in "ab"]
+    body = {
+        "model": "m",
+        "messages": [
+            HI,
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "tool", "content": "x", "tool_name": "f", "tool_call_id": "a"},
+            {"role": "tool", "content": "y"},
+        ],
+    }
+    chat = kit.parse(body)
+    results = [p for m in chat.messages for p in m.parts if isinstance(p, ToolResult)]
+    assert [(one.call_id, one.name) for one in results] == [("a", "f"), ("b", None)]
+    assert kit.rebuilt(chat) == body
+
+
+def test_a_schema_that_is_null_comes_back() -> None:
+    function = {"name": "f", "description": "x", "parameters": None}
+    tool = {"type": "function", "function": function}
+    body = {"model": "m", "messages": [HI], "tools": [tool]}
+    assert kit.rebuilt(kit.parse(body)) == body
+
+
 def test_trap_58_a_data_prefix_is_stripped() -> None:
     """trap 58: pictures are bare base64, both ways."""
     body = {"model": "m", "messages": [{"role": "user", "images": ["data:image/png;base64,AAAA"]}]}

@@ -20,7 +20,17 @@ from extproc.model.call import CallId
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
 from extproc.model.embed import Opaque
 from extproc.model.errors import InvalidRequest, Kind, Overloaded, Unsupported
-from extproc.model.reply import Event, Failed, Finished, OpaqueChunk, Started, Usage, Used
+from extproc.model.reply import (
+    NO_UNITS,
+    Event,
+    Failed,
+    Finished,
+    OpaqueChunk,
+    Started,
+    Units,
+    Usage,
+    Used,
+)
 
 from . import kit_chat as kit
 
@@ -316,6 +326,56 @@ def test_details_of_usage() -> None:
     usage = kit.usage(decoded(body, "application/json"))
     assert usage is not None
     assert (usage.prompt, usage.extra.fields["seconds"]) == (0, 9)
+    assert usage.units == Units(audio_seconds=9)
+    mistrals = b'{"usage":{"prompt_audio_seconds":7,"prompt_tokens":4,"completion_tokens":5}}'
+    usage = kit.usage(decoded(mistrals, "application/json"))
+    assert usage is not None
+    assert (usage.prompt, usage.output, usage.units) == (4, 5, Units(audio_seconds=7))
+    heard = {"input_tokens": 14, "input_token_details": {"audio_tokens": 14}, "output_tokens": 45}
+    usage = kit.usage(decoded(json.dumps({"usage": heard}).encode(), "application/json"))
+    assert usage is not None
+    assert (usage.prompt, usage.audio_in, usage.output, usage.units) == (14, 14, 45, NO_UNITS)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, True, "9", None, 1e300])
+def test_seconds_that_make_no_sense(seconds: Any) -> None:
+    body = json.dumps({"usage": {"type": "duration", "seconds": seconds}}).encode()
+    usage = kit.usage(decoded(body, "application/json"))
+    assert usage is not None and usage.units == NO_UNITS
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "units"),
+    [
+        ("/v1/audio/speech", b'{"model":"tts-1","input":"h\xc3\xa4llo"}', "", Units(characters=5)),
+        ("/audio/speech?x=1", b'{"model":"tts-1","input":5}', "", NO_UNITS),
+        ("/v1/images/generations", b'{"model":"dall-e-3","n":3}', "", Units(images=3)),
+        ("/v1/images/generations", b'{"model":"dall-e-3","n":"x"}', "", Units(images=1)),
+        ("/v1/images/edits", form(('form-data; name="n"', b"2")), FORM, Units(images=2)),
+        ("/v1/images/edits", form(('form-data; name="n"', b"-")), FORM, Units(images=1)),
+        ("/v1/moderations", b'{"model":"m","input":"hello","n":3}', "", NO_UNITS),
+    ],
+)
+def test_what_a_request_says_that_it_costs(path: str, body: bytes, kind: str, units: Units) -> None:
+    path, _, query = path.partition("?")
+    asked = parse(path, body, kind or "application/json", query=query)
+    sent = DIALECT.render_request(asked, kit.target(asked.model))
+    assert (asked.units, sent.units) == (units, units)
+    good = DIALECT.decoder(ReplyHead(200, {"content-type": "audio/mpeg"}), sent)
+    events, passed = kit.drain(good, [b"ID3"])
+    assert passed == b"ID3"
+    used = [event.usage for event in events if isinstance(event, Used)]
+    assert used == ([] if units == NO_UNITS else [Usage(units=units)])
+    bad = DIALECT.decoder(ReplyHead(500, {"content-type": "application/json"}), sent)
+    assert not any(isinstance(event, Used) for event in kit.drain(bad, [b"{}"])[0])
+
+
+def test_tokens_and_units_together() -> None:
+    asked = parse("/v1/images/generations", b'{"model":"gpt-image-1"}', "application/json")
+    sent = DIALECT.render_request(asked, kit.target(asked.model))
+    good = DIALECT.decoder(ReplyHead(200, {"content-type": "application/json"}), sent)
+    events, _ = kit.drain(good, [json.dumps({"usage": IMAGE}).encode()])
+    assert kit.usage(events) == Usage(fresh=50, output=100, total=150, units=Units(images=1))
 
 
 def test_usage_at_the_end_of_a_long_reply() -> None:

@@ -11,9 +11,21 @@ import pytest
 from extproc.dialects.openai_chat import DIALECT
 from extproc.dialects.openai_chat.words import read_usage, write_usage
 from extproc.model.call import Target
-from extproc.model.chat import Chat, Message, Role, Text
+from extproc.model.chat import (
+    Audio,
+    Chat,
+    Document,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Role,
+    Sampling,
+    Source,
+    Text,
+)
 from extproc.model.embed import Embed, Opaque
-from extproc.model.errors import InvalidRequest, Kind
+from extproc.model.errors import InvalidRequest, Kind, Unsupported
 from extproc.model.reply import Usage
 
 from . import kit_chat as kit
@@ -179,3 +191,121 @@ def test_trap_59_float_counts_and_a_call_that_is_no_list() -> None:
     choice = {"index": 0, "delta": {"tool_calls": call}, "finish_reason": "stop"}
     body = b"data: " + json.dumps({"id": "i", "choices": [choice]}).encode() + b"\n\n"
     assert kit.calls(kit.decode(body)) == [("c", "f", "{}")]
+
+
+# --- members that one provider does not know
+
+
+def named(provider: str, model: str = "m") -> Target:
+    return replace(kit.target(model), provider=provider)
+
+
+@pytest.mark.parametrize(
+    ("target", "limit"),
+    [
+        (named("mistral", "mistral-large-latest"), "max_tokens"),
+        (named("deepseek", "deepseek-chat"), "max_tokens"),
+        (replace(kit.target("m"), authority="api.deepseek.com:443"), "max_tokens"),
+        (kit.target("o3"), "max_completion_tokens"),
+        (kit.target("gpt-5-chat-latest"), "max_completion_tokens"),
+        (kit.target("mistralai/Mistral-Large"), None),
+    ],
+)
+@pytest.mark.parametrize("given", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_limit_is_called_what_the_provider_calls_it(
+    target: Target, limit: str | None, given: str, changed: bool
+) -> None:
+    """Mistral refuses the newer name, DeepSeek passes over it in silence, OpenAI refuses the older."""
+    chat = kit.parse({"model": "x", "messages": [USER], given: 7})
+    body = DIALECT.render_request(replace(chat, raw=b"") if changed else chat, target).body
+    sent = json.loads(body)
+    assert {name for name in sent if name.startswith("max_")} == {limit or given}
+    assert sent[limit or given] == 7
+
+
+@pytest.mark.parametrize(
+    ("target", "asks"), [(named("mistral"), False), (kit.target("mistral-large-latest"), True)]
+)
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
+def test_usage_is_not_asked_of_who_tells_it_unasked(
+    target: Target, asks: bool, changed: bool, options: Any
+) -> None:
+    """Mistral answers 422 to `stream_options`, and its last chunk has the usage anyway."""
+    chat = kit.parse({"model": "x", "messages": [USER], "stream": True, **options})
+    for one in (replace(chat, raw=b"") if changed else chat, replace(ASK, stream=True)):
+        body = json.loads(DIALECT.render_request(one, target).body)
+        assert ("stream_options" in body) is asks
+        assert body["stream"] is True
+
+
+def test_mistral_names_what_it_would_refuse() -> None:
+    sampling = Sampling(seed=1, temperature=0.5)
+    chat = replace(ASK, sampling=sampling, cache_key="k", verbosity="low")
+    made = DIALECT.render_request(chat, named("mistral"))
+    assert set(made.dropped) == {"seed", "verbosity"}
+    assert json.loads(made.body)["prompt_cache_key"] == "k"
+    chat = replace(ASK, sampling=Sampling(n=2))
+    with pytest.raises(Unsupported, match="`n`"):
+        DIALECT.render_request(chat, named("deepseek"))
+
+
+@pytest.mark.parametrize(
+    ("target", "part", "lost"),
+    [
+        (named("deepseek"), Image(Source(data="AA==", media_type="image/png")), "image"),
+        (named("deepseek"), Audio(Source(data="AA=="), "wav"), "audio"),
+        (named("mistral"), Document(Source(data="AA==", media_type="application/pdf")), "document"),
+        (kit.target("grok-4"), Audio(Source(data="AA=="), "wav"), "audio"),
+        (named("mistral"), Audio(Source(data="AA=="), "wav"), None),
+        (kit.target("grok-4"), Image(Source(data="AA==", media_type="image/png")), None),
+        (named("deepseek"), Document(Source(data="QUE=", media_type="text/plain")), None),
+    ],
+)
+def test_what_a_provider_does_not_take_but_text(
+    target: Target, part: Part, lost: str | None
+) -> None:
+    chat = replace(ASK, messages=(Message(Role.USER, (Text("x"), part)),))
+    if lost is None:
+        assert DIALECT.render_request(chat, target).body
+        return
+    with pytest.raises(Unsupported, match=f"`{lost}`"):
+        DIALECT.render_request(chat, target)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "model", "lost"),
+    [
+        (Reasoning(budget=1024), "mistral-large-latest", ("reasoning.budget",)),
+        (Reasoning(effort="low"), "mistral-large-latest", ("reasoning.effort",)),
+        (Reasoning(budget=-1), "mistral-large-latest", ("reasoning.budget",)),
+        (Reasoning(budget=-1), "grok-3-mini", ()),
+        (Reasoning(budget=1024), "grok-3-mini", ("reasoning.budget",)),
+    ],
+)
+def test_a_wish_to_think_is_named_by_what_the_client_said(
+    reasoning: Reasoning, model: str, lost: tuple[str, ...]
+) -> None:
+    chat = replace(ASK, reasoning=reasoning)
+    assert DIALECT.render_request(chat, kit.target(model)).dropped == lost
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "object": "error",
+            "message": {"detail": [{"type": "x", "loc": ["body", "seed"], "msg": "Not permitted"}]},
+            "type": "invalid_request_error",
+            "param": None,
+            "code": None,
+        },
+        {"detail": [{"type": "x", "loc": ["body", "seed"], "msg": "Not permitted"}]},
+    ],
+)
+def test_lists_of_what_is_wrong_are_read(body: Any) -> None:
+    error = said(422, body)
+    assert (error.kind, error.status) == (Kind.INVALID_REQUEST, 422)
+    assert error.message == "body.seed: Not permitted"
+    assert said(404, {"detail": "Not Found"}).message == "Not Found"

@@ -16,7 +16,18 @@ from extproc.model.chat import Chat
 from extproc.model.dialect import Rendered, ReplyContext, ReplyHead, RequestHead
 from extproc.model.embed import Embed, Request
 from extproc.model.errors import InvalidRequest, Overloaded, RateLimited, Unsupported
-from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used, Vector
+from extproc.model.reply import (
+    Event,
+    Failed,
+    Finished,
+    PartKind,
+    PartStarted,
+    Started,
+    TextDelta,
+    Usage,
+    Used,
+    Vector,
+)
 
 from . import kit_chat as kit
 
@@ -124,17 +135,34 @@ def test_a_whole_reply_has_exactly_its_fields() -> None:
 
 
 def test_a_stream_by_the_letter() -> None:
-    events = kit.decode(kit.fixture("reasoning_content.sse"))
-    assert reply(events, "stream") == (
-        b'data: {"chunk":"42","finished":false}\n\n'
-        b'data: {"chunk":"","finished":true}\n\n'
+    texts: list[Event] = [PartStarted(PartKind.TEXT), *map(TextDelta, ("The answer", "", " is 42"))]
+    assert reply([*texts, Finished()], "stream") == (
+        b'data: {"chunk": "The answer", "finished": false}\n\n'
+        b'data: {"chunk": " is 42", "finished": true}\n\n'
         b"data: [DONE]\n\n"
+    )
+    assert reply(kit.decode(kit.fixture("reasoning_content.sse")), "stream") == (
+        b'data: {"chunk": "42", "finished": true}\n\ndata: [DONE]\n\n'
+    )
+    assert reply([Finished()], "stream") == (
+        b'data: {"chunk": "", "finished": true}\n\ndata: [DONE]\n\n'
+    )
+
+
+def test_a_stream_that_breaks_is_never_finished() -> None:
+    texts: list[Event] = [TextDelta("a"), TextDelta('"b"\n')]
+    assert reply([*texts, Failed(Overloaded("full"))], "stream") == (
+        b'data: {"chunk": "a", "finished": false}\n\n'
+        b'data: {"chunk": "\\"b\\"\\n", "finished": false}\n\n'
+        b'data: {"error":"full","finished":false,"correlation_id":"gw-1234567890"}\n\n'
     )
 
 
 def test_failures() -> None:
     failed: list[Event] = [Failed(Overloaded("full"))]
-    assert reply(failed, "stream") == b'data: {"error":"full","finished":true}\n\n'
+    assert reply(failed, "stream") == (
+        b'data: {"error":"full","finished":false,"correlation_id":"gw-1234567890"}\n\n'
+    )
     assert json.loads(reply(failed)) == {"error": "full", "correlation_id": CALL}
     wire = DIALECT.render_error(RateLimited("slow", retry_after=0.5), CALL)
     assert (wire.status, wire.headers["retry-after"]) == (429, "1")

@@ -35,6 +35,7 @@ from extproc.supervisor.envoy import EnvoyAdmin, command
 from extproc.supervisor.local_replies import local_replies
 from extproc.telemetry.log import Log
 from extproc.wire import processor
+from extproc.wire.frames import HEAD, HEAD_SIZE, Kind
 from extproc.wire.processor import Conversation, message_limit
 from extproc.wire.translate import Unexpected
 from tests import kit
@@ -108,6 +109,10 @@ class Fails(Conversation):
         super().__init__(machine, ignore, call_id, peer)
         self._left = last
 
+    def at_once(self, message: bytes) -> bytes | None:
+        del message
+        return None
+
     async def answer(self, message: bytes) -> bytes:
         self._left -= 1
         if self._left == 0:
@@ -130,6 +135,10 @@ def hangs(last: int) -> MakeWorker:
     """Our own transport, around a conversation that never answers message `last`."""
 
     class Hangs(Fails):
+        def at_once(self, message: bytes) -> bytes | None:
+            del message
+            return None
+
         async def answer(self, message: bytes) -> bytes:
             try:
                 return await super().answer(message)
@@ -139,6 +148,67 @@ def hangs(last: int) -> MakeWorker:
     return lambda machine, socket: OURS(
         socket, LIMIT, lambda call_id, peer: Hangs(machine, call_id, peer, last)
     )
+
+
+class Cut:
+    """Our own transport behind a wire that breaks in the middle of the frame with answer `last`."""
+
+    def __init__(self, machine: Machine, socket: Path, last: int) -> None:
+        self._socket = socket
+        self._inner = socket.with_suffix(".whole")
+        self._last = last
+        self._outer: asyncio.Server | None = None
+        self._worker = OURS(
+            self._inner, LIMIT, lambda call_id, peer: Conversation(machine, ignore, call_id, peer)
+        )
+
+    async def start(self) -> None:
+        await self._worker.start()
+        self._outer = await asyncio.start_unix_server(self._between, str(self._socket))
+
+    async def stop(self, grace: float) -> None:
+        assert self._outer is not None
+        self._outer.close()
+        await self._worker.stop(grace)
+
+    async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(str(self._inner))
+        ways = (
+            asyncio.ensure_future(_passed(reader, inner_writer)),
+            asyncio.ensure_future(self._answers(inner_reader, writer)),
+        )
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        writer.transport.abort()
+        inner_writer.transport.abort()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Frame by frame, until half of one. Health checks pass."""
+        answers: dict[int, int] = {}
+        while True:
+            head = await reader.readexactly(HEAD_SIZE)
+            high, low, kind, _, stream = HEAD.unpack(head)
+            payload = await reader.readexactly(high << 8 | low)
+            if kind == Kind.DATA and payload[5:] != processor.SERVING:
+                answers[stream] = answers.get(stream, 0) + 1
+                if answers[stream] == self._last:
+                    writer.write(head + payload[: len(payload) // 2])
+                    await writer.drain()
+                    return
+            writer.write(head + payload)
+            await writer.drain()
+
+
+async def _passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while octets := await reader.read(1 << 16):
+        writer.write(octets)
+        await writer.drain()
+
+
+def is_cut(last: int) -> MakeWorker:
+    return lambda machine, socket: Cut(machine, socket, last)
 
 
 def ignore(_: Record) -> None:

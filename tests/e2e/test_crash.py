@@ -15,7 +15,7 @@ import pytest
 
 from extproc.mock import MockProvider
 from tests.e2e import raw
-from tests.e2e.asking import asked, chat, works
+from tests.e2e.asking import CHAT, asked, chat, works
 from tests.e2e.harness import ALICE_KEY, KEYS, Gateway
 from tests.e2e.processes import eventually, is_alive
 
@@ -172,6 +172,59 @@ def test_a_killed_envoy_comes_back(victim: Gateway) -> None:
     eventually(lambda: victim.pids().get("envoy", old) != old)
     eventually(lambda: works(victim), 5.0)
     assert is_alive(victim.process.pid)
+
+
+def test_an_envoy_that_is_killed_leaves_nothing_behind(victim: Gateway) -> None:
+    """In the middle of everything: streams that run, a reply that waits, a body that is half there."""
+    begun = len(victim.log_lines())
+    body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * 300_000
+    half = raw.request(
+        "POST", CHAT, body, {**victim.auth, "content-length": str(len(body) + 100_000)}
+    )
+    asks = [asked(victim, "pace=1 words=100000", stream=True) for _ in range(4)]
+    asks += [asked(victim, "delay=30"), half]
+    lines = [socket.create_connection(("127.0.0.1", victim.port), 10) for _ in asks]
+    for line, ask in zip(lines, asks, strict=True):
+        line.sendall(ask)
+    victim.mock.wait_for(lambda seen: len(seen) == 5 and sum(one.events > 3 for one in seen) == 4)
+    eventually(lambda: victim.metric("sluice_in_flight") == len(asks))
+    os.kill(victim.pids()["envoy"], signal.SIGKILL)
+    eventually(lambda: works(victim), 10.0)
+    eventually(lambda: victim.metric("sluice_in_flight") == 0.0)
+    eventually(lambda: victim.metric("sluice_in_flight_bytes") == 0.0)
+    ended = [line for line in victim.log_lines()[begun:] if line["event"] == "exchange"]
+    assert sum(line["outcome"] == "aborted" for line in ended) == len(asks)
+    assert len({line["call"] for line in ended}) == len(ended)
+    for line in lines:
+        line.close()
+
+
+def test_the_files_of_the_sockets_are_removed(victim: Gateway) -> None:
+    """Who is connected stays so. Nobody else can come, and is refused, until the workers are new."""
+    for path in victim.sockets():
+        if path.name.startswith("w"):
+            path.unlink()
+    for _ in range(10):
+        assert works(victim)
+    before = victim.pids()
+    os.kill(before["envoy"], signal.SIGKILL)
+    eventually(lambda: victim.pids().get("envoy", before["envoy"]) != before["envoy"])
+    refused = eventually(lambda: answered(victim), 10.0)
+    assert refused.status == 503
+    assert refused.json["error"]["code"]
+    assert victim.mock.requests[10:] == ()
+    for name in ("worker-1", "worker-2"):
+        if victim.pids().get(name) == before[name]:
+            os.kill(before[name], signal.SIGKILL)
+    eventually(lambda: works(victim), 15.0)
+
+
+def answered(gateway: Gateway) -> raw.Answer | None:
+    """Whatever it says, as soon as it says anything."""
+    try:
+        return chat(gateway, "words=3")
+    except (OSError, raw.Cut):
+        return None
 
 
 def test_models_answer_while_the_admin_process_is_away(victim: Gateway) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from extproc.mock import MockProvider
 from tests.e2e import raw
-from tests.e2e.bare_envoy import MakeWorker, ends_ok, envoy_before, fails, hangs
+from tests.e2e.bare_envoy import MakeWorker, ends_ok, envoy_before, fails, hangs, is_cut
 from tests.e2e.harness import Gateway
 from tests.e2e.processes import eventually, is_alive
 
@@ -51,7 +51,8 @@ def closed(answer: raw.Answer, path: str, *statuses: int) -> None:
 
 @pytest.mark.parametrize("last", [1, 2])
 @pytest.mark.parametrize(
-    ("how", "statuses"), [(ends_ok, (502, 503)), (fails, (503,)), (hangs, (503, 504))]
+    ("how", "statuses"),
+    [(ends_ok, (502, 503)), (fails, (503,)), (is_cut, (503,)), (hangs, (503, 504))],
 )
 def test_a_request_that_nobody_decided_stays_here(
     mock: MockProvider, how: Callable[[int], MakeWorker], statuses: tuple[int, ...], last: int
@@ -64,7 +65,9 @@ def test_a_request_that_nobody_decided_stays_here(
 
 
 @pytest.mark.parametrize("last", [3, 4])
-@pytest.mark.parametrize(("how", "statuses"), [(fails, (503,)), (hangs, (503, 504))])
+@pytest.mark.parametrize(
+    ("how", "statuses"), [(fails, (503,)), (is_cut, (503,)), (hangs, (503, 504))]
+)
 def test_a_reply_that_nobody_looked_at_is_not_given_out(
     mock: MockProvider, how: Callable[[int], MakeWorker], statuses: tuple[int, ...], last: int
 ) -> None:
@@ -85,8 +88,11 @@ def stream_until_cut(port: int, words: int) -> bytes:
 
 
 @pytest.mark.parametrize("last", [5, 7])
-def test_a_stream_that_nobody_looks_at_any_more_is_cut(mock: MockProvider, last: int) -> None:
-    with envoy_before(fails(last), mock) as port:
+@pytest.mark.parametrize("how", [fails, is_cut])
+def test_a_stream_that_nobody_looks_at_any_more_is_cut(
+    mock: MockProvider, how: Callable[[int], MakeWorker], last: int
+) -> None:
+    with envoy_before(how(last), mock) as port:
         seen = stream_until_cut(port, 100)
         assert 0 < seen.count(b"data:") <= last - 3
         mock.wait_for(lambda seen: seen[0].ended == "client_gone", 1.0)

@@ -68,7 +68,6 @@ def test_unknown_model(gateway: Gateway) -> None:
         (429, openai.RateLimitError),
         (500, openai.InternalServerError),
         (503, openai.InternalServerError),
-        (529, openai.InternalServerError),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

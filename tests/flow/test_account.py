@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from extproc.app import line
 from extproc.flow.messages import Continue, Mode
 from extproc.model.call import Outcome
 from tests.kit import Dialogue
@@ -50,3 +51,14 @@ async def test_who_hangs_up_is_billed_for_what_was_told_until_then() -> None:
     assert record.error is None
     again = await dialogue.exchange.close()
     assert again is record
+
+
+async def test_what_is_billed_beside_tokens_is_in_the_line() -> None:
+    dialogue = Dialogue()
+    await dialogue.head("/v1/audio/speech")
+    await dialogue.body(b'{"model":"gpt-4o","voice":"alloy","input":"hello"}')
+    await dialogue.reply_head(content_type="audio/mpeg")
+    await dialogue.reply_body(b"ID3")
+    fields = line(await dialogue.exchange.close())
+    assert fields["characters"] == 5
+    assert not fields.keys() & {"search_units", "audio_seconds", "images"}

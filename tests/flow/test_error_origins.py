@@ -218,3 +218,34 @@ async def test_what_nobody_answers_is_the_gateways() -> None:
     answer = await Dialogue().head("/nope", end=True)
     assert isinstance(answer, Reply)
     assert (answer.status, answer.headers["x-sluice-error-origin"]) == (404, "gateway")
+
+
+BUSY: dict[str, Any] = {"message": "Busy.", "type": "overloaded_error"}
+
+
+@pytest.mark.parametrize(
+    ("client", "status", "seen", "wait"),
+    [
+        ("openai_chat", 529, 503, "2"),
+        ("openai_chat", 503, 503, None),
+        ("anthropic_messages", 529, 529, None),
+        ("anthropic_messages", 503, 503, None),
+    ],
+)
+async def test_a_status_that_only_one_language_has_reaches_no_other(
+    client: str, status: int, seen: int, wait: str | None
+) -> None:
+    """The bytes pass where the status does; 529 is Anthropic's, whoever else says it."""
+    path, headers, body = CLIENTS[client]
+    endpoint = "http://127.0.0.1:9001"
+    dialogue = Dialogue(settings(providers={"acme": provider(dialect=client, endpoint=endpoint)}))
+    await dialogue.head(path, headers=headers)
+    await dialogue.body(json.dumps(body).encode())
+    said = json.dumps({"type": "error", "error": BUSY}).encode()
+    await dialogue.reply_head(status, headers={"content-length": str(len(said))})
+    answer = await dialogue.reply_body(said)
+    assert isinstance(answer, Continue)
+    told = dict(answer.set)
+    assert (told.get(":status", str(status)), told.get("retry-after")) == (str(seen), wait)
+    assert (answer.body is None) is (seen == status)
+    assert b"Busy." in (answer.body or said)

@@ -12,6 +12,7 @@ from extproc import discover
 from extproc.app import line
 from extproc.config.schema import Settings
 from extproc.flow.messages import Continue, Reply
+from extproc.model.call import Outcome
 from extproc.model.fields import Field
 from tests.flow.test_exchange import ANSWER, continued
 from tests.kit import Dialogue, provider, settings
@@ -145,6 +146,29 @@ async def test_a_count_of_ours_says_that_it_is_an_estimate() -> None:
     assert isinstance(reply, Reply) and reply.status == 200
     assert reply.headers["x-sluice-count"] == "estimate"
     assert json.loads(reply.body)["input_tokens"] > 0
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("end", [True, False])
+async def test_a_count_that_a_provider_has_no_path_for_is_an_estimate(
+    status: int, end: bool
+) -> None:
+    dialogue = Dialogue(speaking("anthropic_messages", endpoint="http://127.0.0.1:9001"))
+    await asked(dialogue, "/v1/messages/count_tokens", COUNT, ANTHROPIC)
+    reply = await dialogue.reply_head(status, "text/html", end=end)
+    assert isinstance(reply, Reply) and reply.status == 200
+    assert reply.headers["x-sluice-count"] == "estimate"
+    assert reply.headers["x-sluice-provider"] == "acme"
+    assert json.loads(reply.body)["input_tokens"] > 0
+    record = await dialogue.exchange.close()
+    assert (record.outcome, record.status, record.error) == (Outcome.OK, 200, None)
+
+
+async def test_a_chat_where_there_is_no_path_is_no_estimate() -> None:
+    dialogue = Dialogue()
+    await asked(dialogue, "/v1/chat/completions", {"model": "gpt-4o", "messages": HI})
+    reply = await dialogue.reply_head(404, "text/html", end=True)
+    assert isinstance(reply, Reply) and reply.status == 502
 
 
 async def test_an_answer_that_counts_nothing_says_nothing_of_it() -> None:

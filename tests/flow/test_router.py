@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import pytest
 
 from extproc.config.schema import TargetRef
 from extproc.flow.router import plan
-from extproc.model.call import LOCAL, Caller
+from extproc.model.call import LOCAL, Caller, Capabilities
 from extproc.model.chat import Chat
+from extproc.model.embed import Embed
 from extproc.model.errors import InvalidRequest, NotFound, Overloaded, PermissionDenied
 from tests.kit import provider, settings, snapshot
 
@@ -63,6 +67,75 @@ def test_the_most_exact_name_wins_whatever_the_order() -> None:
         return plan(snapshot(config), LOCAL, request).targets[0].target.provider
 
     assert [chosen(m) for m in ("gpt-4o", "gpt-5", "other")] == ["one", "some", "any"]
+
+
+def vectors(model: str = "", provider: str | None = None, **config: Any) -> tuple[str, str]:
+    request = Embed("simple_query", model, ("x",), provider=provider)
+    pinned = snapshot(settings(**config))
+    # What a chat was answered with must not be remembered for vectors.
+    with suppress(InvalidRequest):
+        plan(pinned, LOCAL, Chat("simple_query", "", ()))
+    target = plan(pinned, LOCAL, request).targets[0].target
+    return target.provider, target.model
+
+
+CHATS = provider("chats", models=("gpt-4o", "gpt-*"), model="gpt-4o")
+OWN = {"house-*": Capabilities(embedding=True)}
+
+
+def test_vectors_come_from_a_model_that_makes_them() -> None:
+    own = provider(
+        "own",
+        models=("house-chat", "house-e"),
+        capabilities=OWN | {"house-chat": Capabilities(embedding=False)},
+    )
+    wide = provider("wide", models=("gpt-*", "text-embedding-*"), model="gpt-4o")
+    ref = TargetRef(provider="wide", model="text-embedding-3-large")
+    both = {"chats": CHATS, "wide": wide, "own": own}
+    assert vectors(
+        providers=both, models={"fast": (TargetRef(provider="chats", model="gpt-4o"),), "v": (ref,)}
+    ) == ("wide", ref.model)
+    assert vectors("auto", providers=both, models={}) == ("own", "house-e")
+    assert vectors(providers={"chats": CHATS, "wide": wide}, models={}) == (
+        "wide",
+        "text-embedding-ada-002",
+    )
+    assert vectors(provider="wide", providers=both, models={}) == ("wide", "text-embedding-ada-002")
+    assert vectors(provider="own", providers=both, models={}) == ("own", "house-e")
+    assert vectors("gpt-4o", providers=both, models={}) == ("chats", "gpt-4o")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "pattern", "model"),
+    [
+        ("openai_chat", "*", "text-embedding-ada-002"),
+        ("openai_chat", "mistral-*", "mistral-embed"),
+        ("gemini_generate", "gemini-*", "gemini-embedding-001"),
+        ("cohere_chat", "embed-*", "embed-v4.0"),
+        ("ollama_chat", "nomic-embed*", "nomic-embed-text"),
+        ("bedrock_converse", "amazon.*", "amazon.titan-embed-text-v2:0"),
+    ],
+)
+def test_a_provider_s_usual_model_for_vectors(dialect: str, pattern: str, model: str) -> None:
+    one = provider("one", dialect=dialect, models=(pattern,), endpoint="https://one.example")
+    assert vectors(providers={"one": one}, models={}) == ("one", model)
+
+
+def test_no_model_makes_vectors() -> None:
+    with pytest.raises(InvalidRequest, match="embedding: true") as error:
+        vectors(providers={"chats": CHATS}, models={})
+    assert error.value.param == "model"
+    with pytest.raises(InvalidRequest, match="no default model for vectors"):
+        vectors(provider="chats", providers={"chats": CHATS}, models={})
+    with pytest.raises(Overloaded):
+        vectors(providers={}, models={})
+
+
+def test_a_model_that_makes_vectors_answers_no_chat() -> None:
+    one = provider("one", models=("text-embedding-3-small", "gpt-4o"))
+    config = settings(providers={"one": one}, models={})
+    found = plan(snapshot(config), LOCAL, Chat("openai_chat", "", ()))
+    assert found.targets[0].target.model == "gpt-4o"
 
 
 def test_unknown_model_is_404_and_says_where_to_look() -> None:

@@ -281,3 +281,22 @@ def test_embeddings(client: Any) -> None:
         invoke("cohere.embed-english-v3", {"texts": ["a"]})
     with pytest.raises(ClientError):
         invoke("meta.llama4", {"prompt": "a"})
+
+
+def test_rankings(client: Any) -> None:
+    asked = {"query": "red dog", "documents": ["a cat", "a red dog"], "top_n": 1}
+
+    def invoke(model: str, body: Any) -> Any:
+        reply = client.invoke_model(modelId=model, body=json.dumps(body))
+        return json.loads(reply["body"].read())
+
+    best = {"results": [{"index": 1, "relevance_score": 1.0}]}
+    assert invoke("amazon.rerank-v1:0", asked) == best
+    assert invoke("cohere.rerank-v3-5:0", {**asked, "api_version": 2}) == best
+    for model, body in (
+        ("cohere.rerank-v3-5:0", asked),
+        ("amazon.rerank-v1:0", {**asked, "api_version": 2}),
+        ("amazon.rerank-v1:0", {"query": "q"}),
+    ):
+        with pytest.raises(ClientError):
+            invoke(model, body)

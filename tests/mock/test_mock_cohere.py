@@ -152,7 +152,7 @@ def test_ranking(client: cohere.ClientV2, mock: MockProvider) -> None:
     assert [(one.index, one.relevance_score) for one in found.results] == [(1, 1.0), (2, 0.5)]
     older = cohere.Client("key", base_url=mock.url)
     again = older.rerank(
-        model="m",
+        model="rerank-v3.5",
         query="cat",
         documents=[{"text": one} for one in documents],
         return_documents=True,
@@ -223,7 +223,11 @@ def test_refusals(mock: MockProvider, fields: dict[str, Any], message: str) -> N
         ),
         ("/v2/embed", {"model": None}, "model is required"),
         ("/v2/rerank", {"query": "q"}, "documents is required"),
-        ("/v1/rerank", {"query": "q", "documents": ["x"], "top_n": 0}, "top_n"),
+        (
+            "/v1/rerank",
+            {"model": "rerank-v3.5", "query": "q", "documents": ["x"], "top_n": 0},
+            "top_n",
+        ),
     ],
 )
 def test_other_refusals(

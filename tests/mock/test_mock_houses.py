@@ -82,8 +82,9 @@ def test_deepseek_overlooks_and_sees_nothing(client: openai.OpenAI) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
     with pytest.raises(openai.BadRequestError, match="unavailable"):
         say(client, DEEP, response_format=schema)
+    assert "only n = 1" in refused(client, DEEP, n=2)[1]
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
-    with pytest.raises(openai.BadRequestError, match="unknown variant"):
+    with pytest.raises(openai.BadRequestError, match="unknown variant `image_url`"):
         say(client, DEEP, {"role": "user", "content": [picture]})
 
 

@@ -161,6 +161,9 @@ def test_embeddings(client: openai.OpenAI) -> None:
     assert [len(one.embedding) for one in sized.data] == [5, 5]
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model="m", input=[])
+    for chats in ("gpt-4o", "o3-mini"):
+        with pytest.raises(openai.PermissionDeniedError, match="not allowed to generate embed"):
+            client.embeddings.create(model=chats, input="x")
 
 
 def test_azure_paths_need_a_version(mock: MockProvider) -> None:
@@ -219,3 +222,30 @@ def test_base64_is_little_endian_float32(mock: MockProvider) -> None:
     reply = send(mock, request(body.encode(), path="/v1/embeddings"))
     packed = json.loads(reply.body)["data"][0]["embedding"]
     assert len(struct.unpack("<2f", base64.b64decode(packed))) == 2
+
+
+# --- rankings
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"documents": ["x"]}, "query"),
+        ({"query": "q"}, "documents"),
+        ({"query": "q", "documents": "x"}, "documents"),
+        ({"query": "q", "documents": ["x"], "top_n": 0}, "top_n"),
+    ],
+)
+def test_rankings_it_refuses(mock: MockProvider, fields: dict[str, Any], param: str) -> None:
+    raw = json.dumps({"model": "bge-reranker", **fields}).encode()
+    reply = send(mock, request(raw, path="/v1/rerank"))
+    assert (reply.status, json.loads(reply.body)["error"]["param"]) == (400, param)
+
+
+def test_a_ranking(mock: MockProvider) -> None:
+    asked = {"model": "m", "query": "red dog", "documents": ["a cat", {"text": "a red dog"}]}
+    reply = json.loads(send(mock, request(json.dumps(asked).encode(), path="/v1/rerank")).body)
+    first, second = reply["results"]
+    assert first == {"index": 1, "relevance_score": 1.0, "document": {"text": "a red dog"}}
+    assert second["relevance_score"] == 0
+    assert reply["usage"]["total_tokens"] == 9

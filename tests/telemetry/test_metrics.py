@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from extproc.model.call import Outcome
 from extproc.model.errors import Kind, Origin
-from extproc.model.reply import Usage
+from extproc.model.reply import Units, Usage
 from extproc.telemetry import ExchangeRecord, Metrics, collect, reset, summary, worker_gone
 from extproc.telemetry.metrics import MAX_HISTOGRAMS, MAX_SERIES
 
@@ -29,7 +29,14 @@ ANSWERED = ExchangeRecord(
     duration=2.0,
     own_seconds=0.0001,
     first_event=0.3,
-    usage=Usage(fresh=10, cache_read=5, cache_write=2, output=20, reasoning=7),
+    usage=Usage(
+        fresh=10,
+        cache_read=5,
+        cache_write=2,
+        output=20,
+        reasoning=7,
+        units=Units(search_units=2, audio_seconds=8.5, characters=11),
+    ),
     cost=0.25,
 )
 REFUSED = ExchangeRecord(
@@ -102,6 +109,10 @@ def test_every_number_of_an_exchange(tmp_path: Path):
     kinds = {"input": 10, "cache_read": 5, "cache_write": 2, "output": 20, "reasoning": 7}
     for kind, count in kinds.items():
         assert at("sluice_tokens_total", provider="acme", kind=kind) == count
+    units = {"search_units": 2, "audio_seconds": 8.5, "characters": 11}
+    for kind, count in units.items():
+        assert at("sluice_units_total", provider="acme", kind=kind) == count
+    assert len([name for name, _ in found if name == "sluice_units_total"]) == len(units)
     assert at("sluice_cost_usd_total", provider="acme") == 0.25
     assert at("sluice_errors_total", kind="upstream_bad", origin="provider") == 1
     assert at("sluice_refused_total", reason="auth") == 1

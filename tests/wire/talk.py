@@ -26,6 +26,10 @@ class Talk:
         self.slow_end = False
         self._gate = gate
 
+    def at_once(self, message: bytes) -> bytes | None:
+        del message
+        return None
+
     async def answer(self, message: bytes) -> bytes:
         self.heard.append(message[:20])
         word, _, rest = message.partition(b" ")
@@ -46,6 +50,8 @@ class Talk:
                 return bytes(3000)
             case b"bug":
                 raise ValueError("a bug")
+            case b"cancelled":
+                raise asyncio.CancelledError
             case b"late-bug":
                 await self._wait()
                 raise ValueError("a late bug")

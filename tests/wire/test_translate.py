@@ -21,7 +21,7 @@ from extproc.flow.messages import (
 )
 from extproc.model.call import CallId
 from extproc.wire.pb import ext_proc_pb2 as pb
-from extproc.wire.translate import Phase, Unexpected, incoming, outgoing
+from extproc.wire.translate import Phase, Unexpected, incoming, outgoing, piece
 
 CALL = CallId("gw-1")
 
@@ -175,3 +175,36 @@ def test_what_is_written_by_hand_is_what_protobuf_writes(answer: Continue, phase
     again = pb.ProcessingResponse.FromString(got.SerializeToString())
     assert again == got
     assert len(UnknownFieldSet(got)) == 0
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_a_piece_read_by_hand_is_what_protobuf_reads(body: bytes, end: bool) -> None:
+    message = pb.ProcessingRequest(response_body=pb.HttpBody(body=body, end_of_stream=end))
+    assert piece(message.SerializeToString()) == ResponseBody(body, end)
+
+
+def test_a_piece_larger_than_one_byte_can_count() -> None:
+    body = bytes(70_000)
+    message = pb.ProcessingRequest(response_body=pb.HttpBody(body=body))
+    assert piece(message.SerializeToString()) == ResponseBody(body, False)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=12).map(lambda rest: b"\x2a" + rest),
+        st.binary(max_size=8),
+        st.builds(
+            lambda body, cut: pb.ProcessingRequest(
+                response_body=pb.HttpBody(body=body, end_of_stream=True)
+            ).SerializeToString()[:cut],
+            st.binary(max_size=200),
+            st.integers(0, 220),
+        ),
+    )
+)
+def test_what_is_no_piece_is_left_to_protobuf(message: bytes) -> None:
+    found = piece(message)
+    if found is not None:
+        read = pb.ProcessingRequest.FromString(message)
+        assert read.WhichOneof("request") == "response_body"
+        assert found == ResponseBody(read.response_body.body, read.response_body.end_of_stream)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import orjson
 
 from extproc.codec import jsontext
-from extproc.dialects._errors import refused_us, retry_after_of, said, unreadable
+from extproc.dialects._errors import refused_us, retry_after_of, said, unreadable, wait_of
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
 from extproc.model.errors import (
@@ -139,9 +139,10 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
     }
     if isinstance(error, BudgetSpent):
         headers["x-should-retry"] = "false"
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-        headers["retry-after-ms"] = str(round(error.retry_after * 1000))
+    wait = wait_of(error)
+    if wait is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
+        headers["retry-after-ms"] = str(round(wait * 1000))
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
     status = _FIXED.get(error.kind, error.status)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from extproc.codec import jsontext
+from extproc.dialects._models import asked_for
 from extproc.model.chat import Json, ListModels
 from extproc.model.dialect import ModelCard, WireReply
-from extproc.model.errors import InvalidRequest, NotFound
+from extproc.model.errors import InvalidRequest
 
 _LONGEST_PAGE = 1000
 _SHOWN = 128
@@ -24,20 +25,18 @@ _SHOWN = 128
 
 def render_models(models: Sequence[ModelCard], asked: ListModels, call_id: str) -> WireReply:
     """Raises `NotFound` for a model that is not in the list, `InvalidRequest` for no page of it."""
-    if asked.model is None:
-        found, more = _page(models, dict(parse_qsl(asked.query)))
-        cards: list[Json] = [_card(card) for card in found]
-        page: dict[str, Json] = {
-            "data": cards,
-            "has_more": more,
-            "first_id": found[0].id if found else None,
-            "last_id": found[-1].id if found else None,
-        }
-        return _ok(page, call_id)
-    for card in models:
-        if card.id == asked.model:
-            return _ok(_card(card), call_id)
-    raise NotFound(f"model: {asked.model[:_SHOWN]}", param="model", code="model_not_found")
+    one = asked_for(models, asked, "model: {}")
+    if one is not None:
+        return _ok(_card(one), call_id)
+    found, more = _page(models, dict(parse_qsl(asked.query)))
+    cards: list[Json] = [_card(card) for card in found]
+    page: dict[str, Json] = {
+        "data": cards,
+        "has_more": more,
+        "first_id": found[0].id if found else None,
+        "last_id": found[-1].id if found else None,
+    }
+    return _ok(page, call_id)
 
 
 def _page(models: Sequence[ModelCard], asked: dict[str, str]) -> tuple[Sequence[ModelCard], bool]:

@@ -48,7 +48,8 @@ COUNT = "count"
 """the operation of a rendered request that asks for a count"""
 _MESSAGES = "/v1/messages"
 _COUNT_TOKENS = "/v1/messages/count_tokens"
-_VERTEX_COUNT = "count-tokens:rawPredict"
+_PUBLISHER = "anthropic"
+_VERTEX_COUNTER = "count-tokens"
 _BODY_VERSIONS = {"bedrock": "bedrock-2023-05-31", "vertex": "vertex-2023-10-16"}
 _GONE = (Field.TEMPERATURE, Field.TOP_P, Field.TOP_K)
 """called the same here, as members too"""
@@ -80,7 +81,9 @@ def render_count(count: Count, target: Target) -> Rendered:
         raise Unsupported("InvokeModel does not count tokens")
     path = _COUNT_TOKENS
     if target.variant == "vertex":
-        path = f"{_vertex(target)}/{_VERTEX_COUNT}"
+        place, slash, _ = target.model.rpartition("/")
+        counter = f"{place}{slash}{_VERTEX_COUNTER}"
+        path = f"/v1/{_names.on_vertex(counter, _PUBLISHER, target)}:rawPredict"
     return _render(count.chat, target, path, count=True)
 
 
@@ -109,16 +112,15 @@ def _path(chat: Chat, target: Target) -> str:
             return f"/model/{_names.write(target.model)}/{verb}"
         case "vertex":
             verb = "streamRawPredict" if chat.stream else "rawPredict"
-            return f"{_vertex(target)}/{_names.write(target.model, safe='@')}:{verb}"
+            return f"/v1/{_names.on_vertex(target.model, _PUBLISHER, target)}:{verb}"
         case _:
             query = chat.extra.home(NAME).get(QUERY)
             return f"{_MESSAGES}?{query}" if isinstance(query, str) else _MESSAGES
 
 
-def _vertex(target: Target) -> str:
-    project = _names.write(target.detail("project"))
-    region = _names.write(target.detail("region"))
-    return f"/v1/projects/{project}/locations/{region}/publishers/anthropic/models"
+def _named(target: Target) -> str:
+    """The model in a body; on Vertex it may be configured by its whole path."""
+    return target.model.rpartition("/")[2] if target.variant == "vertex" else target.model
 
 
 def _render(chat: Chat, target: Target, path: str, *, count: bool) -> Rendered:
@@ -140,7 +142,7 @@ def _render(chat: Chat, target: Target, path: str, *, count: bool) -> Rendered:
     names = Names(legal, BAD_IN_NAME, LONGEST_NAME)
     settings = Settings(chat, target, losses, names)
     conversation = Conversation(chat, target, losses, names)
-    out: Object = {"model": target.model, "messages": conversation.messages}
+    out: Object = {"model": _named(target), "messages": conversation.messages}
     if conversation.system is not None:
         out["system"] = conversation.system
     settings.write(out, unsigned_tools=conversation.unsigned_tools)
@@ -199,8 +201,8 @@ def _spliced(chat: Chat, target: Target, losses: Losses, version: str, *, count:
         for name, value in _added(chat, target, version).items():
             if name not in known:
                 add[name] = jsontext.dumps(value)
-    if target.model != chat.model and "model" not in remove:
-        replace["model"] = jsontext.dumps(target.model)
+    if (name := _named(target)) != chat.model and "model" not in remove:
+        replace["model"] = jsontext.dumps(name)
     if OPTIONS in known:
         remove.append(BODY_MEMBER)
     if version == NEW_VERSION:

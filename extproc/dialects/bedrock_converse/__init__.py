@@ -1,4 +1,4 @@
-"""AWS Bedrock Runtime: Converse and ConverseStream, CountTokens, embeddings of InvokeModel.
+"""AWS Bedrock Runtime: Converse and ConverseStream, CountTokens, vectors and rankings of InvokeModel.
 
 Client and provider side: `POST /model/{modelId}/{operation}`; the model's name is
 quoted in the path as AWS's own clients quote it, because that is what is signed.
@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
+from extproc.dialects._models import asked_for
 from extproc.dialects._options import read_options
 from extproc.dialects.bedrock_converse.carried import (
     CarriedEncoder,
@@ -35,6 +36,12 @@ from extproc.dialects.bedrock_converse.encoder import CountEncoder, chat_encoder
 from extproc.dialects.bedrock_converse.errors import render_error
 from extproc.dialects.bedrock_converse.render import path_of, render_chat, render_count
 from extproc.dialects.bedrock_converse.request import parse_chat, parse_count, parse_path
+from extproc.dialects.bedrock_converse.rerank import (
+    parse_rerank,
+    render_rerank,
+    rerank_decoder,
+    rerank_encoder,
+)
 from extproc.dialects.bedrock_converse.words import FIELD_NAMES, NAME
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
@@ -51,7 +58,7 @@ from extproc.model.dialect import (
     RequestHead,
     WireReply,
 )
-from extproc.model.embed import Count, Embed, Opaque, Request
+from extproc.model.embed import Count, Embed, Opaque, Request, Rerank
 from extproc.model.errors import GatewayError, NotFound, Unsupported
 
 _MODEL = "model"
@@ -109,8 +116,9 @@ class BedrockConverse:
                 count = parse_count(head.headers, body, model)
                 return count or parse_carried(head, body, model, operation)
             case "invoke":
-                embed = parse_embed(head.headers, body, model)
-                return embed or parse_carried(head, body, model, operation)
+                asked = parse_embed(head.headers, body, model)
+                asked = asked or parse_rerank(head.headers, body, model)
+                return asked or parse_carried(head, body, model, operation)
             case "invoke-with-response-stream":
                 return parse_carried(head, body, model, operation)
             case _:
@@ -124,6 +132,8 @@ class BedrockConverse:
                 return render_count(request.chat, target)
             case Embed():
                 return render_embed(request, target, path_of(target.model, "invoke"))
+            case Rerank():
+                return render_rerank(request, target, path_of(target.model, "invoke"))
             case Opaque():
                 operation = request.path.partition("?")[0].rpartition("/")[2]
                 return render_carried(request, target, path_of(target.model, operation))
@@ -134,6 +144,8 @@ class BedrockConverse:
         match rendered.operation:
             case "embed-titan" | "embed-cohere":
                 return embed_decoder(head)
+            case "rerank":
+                return rerank_decoder(head)
             case "count-tokens":
                 return count_decoder(head)
             case opaque.OPERATION:
@@ -149,6 +161,8 @@ class BedrockConverse:
                 return CountEncoder()
             case Embed():
                 return EmbedEncoder(request)
+            case Rerank():
+                return rerank_encoder(request)
             case Opaque():
                 return CarriedEncoder(request)
             case _:
@@ -171,13 +185,10 @@ class BedrockConverse:
     ) -> WireReply:
         """The list, or the one model asked for. Raises `NotFound` if that one is not in it."""
         del call_id
-        wanted = request.model if isinstance(request, ListModels) else None
-        if wanted is None:
-            return _ok({"modelSummaries": [_card(card) for card in models]})
-        for card in models:
-            if card.id == wanted:
-                return _ok({"modelDetails": _card(card)})
-        raise NotFound(f"The model {wanted[:128]!r} does not exist, or is not for you.")
+        one = asked_for(models, request, "The model {!r} does not exist, or is not for you.")
+        if one is not None:
+            return _ok({"modelDetails": _card(one)})
+        return _ok({"modelSummaries": [_card(card) for card in models]})
 
 
 def _card(card: ModelCard) -> Json:

@@ -179,6 +179,11 @@ def _tokens(head: ReplyHead, value: Mapping[str, Json]) -> int | None:
     counted = value.get("inputTextTokenCount")
     if isinstance(counted, int) and not isinstance(counted, bool) and counted >= 0:
         return counted
+    return tokens_of(head)
+
+
+def tokens_of(head: ReplyHead) -> int | None:
+    """The tokens of the input, as Bedrock's own head counts them."""
     text = head.headers.get(TOKENS_HEADER, "")
     return int(text) if text.isdecimal() and len(text) < 18 else None
 

@@ -23,6 +23,7 @@ from extproc.dialects._errors import (
     retry_after_of,
     said,
     unreadable,
+    wait_of,
 )
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
@@ -200,8 +201,9 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         "x-amzn-requestid": call_id,
         "x-sluice-error-origin": error.origin.value,
     }
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    wait = wait_of(error)
+    if wait is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
     return WireReply(status, headers, error_body(error))

@@ -1,8 +1,8 @@
 """Cohere's own language (API v2): chat, embeddings, ranking.
 
-Client side: `POST /v2/chat`, `/v2/embed` and `/v2/rerank`, `/v1/rerank` (which Jina
-has too), and the model list for Cohere's SDK; what else the API has is carried as
-it is. Provider side: the same, under a base URL without version.
+Client side: `POST /v2/chat`, `/v2/embed` and `/v2/rerank`; for Cohere's SDK alone, which
+says who it is, `/v1/rerank` and the model list, whose paths others have too. What else
+the API has is carried as it is. Provider side: the same, under a base URL without version.
 
 Source: Cohere's API reference, v2; the types of its Python SDK.
 """
@@ -33,10 +33,10 @@ from extproc.dialects.cohere_chat.request import parse_chat
 from extproc.dialects.cohere_chat.rerank import (
     RERANK,
     RERANK_V1,
-    RerankEncoder,
     parse_rerank,
     render_rerank,
     rerank_decoder,
+    rerank_encoder,
 )
 from extproc.dialects.cohere_chat.words import FIELD_NAMES, JSON_HEADERS, NAME, read_usage
 from extproc.model.call import Target
@@ -90,8 +90,7 @@ class CohereChat:
         Endpoint("POST", "/v2/chat", CHAT),
         Endpoint("POST", "/v2/embed", EMBED),
         Endpoint("POST", "/v2/rerank", RERANK),
-        Endpoint("POST", "/v1/rerank", RERANK_V1),
-        Endpoint("POST", "/rerank", RERANK_V1),
+        Endpoint("POST", "/v1/rerank", RERANK_V1, header=_SDK),
         Endpoint("GET", "/v1/models", LIST_MODELS, header=_SDK),
         Endpoint("GET", "/v1/models/*", _MODEL, header=_SDK),
         *_CARRIED,
@@ -153,7 +152,7 @@ class CohereChat:
             case Embed():
                 return EmbedEncoder(request, context)
             case Rerank():
-                return RerankEncoder(request, context)
+                return rerank_encoder(request, context)
             case Opaque():
                 return opaque.Encoder(request, lambda e: envelope(e, context.call_id))
             case Count() | ListModels():

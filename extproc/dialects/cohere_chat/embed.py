@@ -139,17 +139,19 @@ def whole_vectors(body: bytes) -> Sequence[Event]:
     reply = value.get("id")
     events: list[Event] = [Started(reply if isinstance(reply, str) else "", "")]
     events.extend(_vector(item, i) for i, item in enumerate(found))
-    events.extend(metered(value))
+    usage = metered(value)
+    if usage is not None:
+        events.append(Used(usage))
     events.append(Finished())
     return events
 
 
-def metered(value: Mapping[str, Json]) -> list[Event]:
+def metered(value: Mapping[str, Json]) -> Usage | None:
     """The usage that `meta` tells."""
     meta = value.get("meta")
     if not isinstance(meta, dict) or not isinstance(meta.get("billed_units"), dict):
-        return []
-    return [Used(read_usage({k: v for k, v in meta.items() if k in _METERED}))]
+        return None
+    return read_usage({k: v for k, v in meta.items() if k in _METERED})
 
 
 _METERED = ("billed_units", "tokens", "cached_tokens")
@@ -207,5 +209,7 @@ def meta_of(version: str, usage: Usage | None) -> Json:
     meta: Object = {"api_version": {"version": version}}
     if usage is not None:
         home = usage.extra.home(NAME)
-        meta["billed_units"] = home.get("billed_units", {"input_tokens": usage.prompt})
+        searches = usage.units.search_units
+        units: Object = {"search_units": searches} if searches else {"input_tokens": usage.prompt}
+        meta["billed_units"] = home.get("billed_units", units)
     return meta

@@ -15,7 +15,7 @@ import orjson
 from extproc.codec import jsontext, sse
 from extproc.dialects._extras import fill
 from extproc.dialects.cohere_chat.errors import envelope
-from extproc.dialects.cohere_chat.parts import NOTES, is_plan
+from extproc.dialects.cohere_chat.parts import NOTES, is_plan, own
 from extproc.dialects.cohere_chat.words import JSON_HEADERS, NAME, word_of, write_usage
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext, ReplyEncoder
@@ -98,8 +98,10 @@ class StreamEncoder:
                 return _event("tool-call-end", self._calls[event.part])
             case PartEnded() if event.choice == 0 and event.part == self._block:
                 return self._close()
-            case Note() if event.dialect == NAME and event.choice == 0 and event.kind in NOTES:
-                return self._note(event)
+            case Note() if event.choice == 0:
+                note = own(event)
+                if note.dialect == NAME and note.kind in NOTES:
+                    return self._note(note)
             case Started():
                 return self._start()
             case ChoiceEnded() if event.choice == 0:
@@ -193,8 +195,10 @@ class WholeEncoder:
                 self._texts[event.part][1].append(event.text)
             case ToolDelta() if event.choice == 0:
                 self._texts[event.part][1].append(event.arguments)
-            case Note() if event.dialect == NAME and event.choice == 0 and event.kind in NOTES:
-                self._notes.setdefault(event.kind, []).append(event.value)
+            case Note() if event.choice == 0:
+                note = own(event)
+                if note.dialect == NAME and note.kind in NOTES:
+                    self._notes.setdefault(note.kind, []).append(note.value)
             case ChoiceEnded() if event.choice == 0:
                 self._ended = event
             case Used():

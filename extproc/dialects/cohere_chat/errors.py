@@ -11,30 +11,27 @@ from collections.abc import Mapping
 
 from extproc.codec import jsontext
 from extproc.dialects._decoding import Unreadable, read_object
-from extproc.dialects._errors import refused_us, retry_after_of, said, unreadable
+from extproc.dialects._errors import (
+    refused_us,
+    retry_after_of,
+    said,
+    status_of,
+    unreadable,
+    wait_of,
+)
 from extproc.dialects.cohere_chat.words import JSON_HEADERS
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
 from extproc.model.errors import (
-    BudgetSpent,
     ContextTooLong,
     GatewayError,
-    Kind,
     Origin,
-    Overloaded,
     UpstreamBad,
 )
 
 _INVALID_TOKEN = 498
 """Cohere's own status for a key that is none"""
 _TOO_LONG = re.compile(r"too many tokens|(exceed|over).{0,60}(context|token limit)", re.IGNORECASE)
-
-
-_FIXED: Mapping[Kind, int] = {
-    Kind.BUDGET: BudgetSpent.status,
-    Kind.OVERLOADED: Overloaded.status,
-}
-"""statuses by which a client knows a kind, whatever the provider's own was"""
 
 
 def provider_error(status: int, headers: Headers, body: bytes) -> GatewayError:
@@ -88,11 +85,11 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         "x-request-id": call_id,
         "x-sluice-error-origin": error.origin.value,
     }
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    wait = wait_of(error)
+    if wait is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
-    status = _FIXED.get(error.kind, error.status)
-    return WireReply(status, headers, envelope(error, call_id))
+    return WireReply(status_of(error), headers, envelope(error, call_id))

@@ -46,12 +46,29 @@ from extproc.model.errors import InvalidRequest
 Object: TypeAlias = dict[str, Json]
 
 _ROLES = {role.value: role for role in Role if role is not Role.DEVELOPER}
+_SPEAKERS = {word: role for word, role in _ROLES.items() if role is not Role.TOOL}
 _WORDS = ("text", "snippet", "content")
 """members of a document that hold what it says, best first"""
 
 
 def parse_messages(items: list[Json]) -> tuple[Message, ...]:
-    return tuple(_message(item, f"messages[{i}]") for i, item in enumerate(items))
+    return tuple([_usual(item) or _message(item, f"messages[{i}]") for i, item in enumerate(items)])
+
+
+def _usual(x: Json) -> Message | None:
+    """A text, or a result of a call, of a form that most have; None for what must be looked at."""
+    if not isinstance(x, dict):
+        return None
+    word, content = x.get("role"), x.get("content")
+    if not isinstance(content, str) or not content or not isinstance(word, str):
+        return None
+    if len(x) == 2:
+        role = _SPEAKERS.get(word)
+        return None if role is None else Message(role, (Text(content),))
+    call_id = x.get("tool_call_id")
+    if word != "tool" or len(x) != 3 or not isinstance(call_id, str):
+        return None
+    return Message(Role.TOOL, (ToolResult(call_id, (Text(content),)),))
 
 
 def _message(value: Json, path: str) -> Message:
@@ -63,10 +80,6 @@ def _message(value: Json, path: str) -> Message:
     if role is None:
         message = f"{path}.role must be one of {', '.join(_ROLES)}, got {word[:64]!r}"
         raise InvalidRequest(message, param=path + ".role", code="invalid_value")
-    content = x.get("content")
-    if len(x) == 2 and content and isinstance(content, str) and role is not Role.TOOL:
-        # Nearly every message of a long conversation.
-        return Message(role, (Text(content),))
     shape: Object = {}
     parts = _content(x, path, shape)
     match role:
@@ -152,7 +165,20 @@ def _calls(x: Object, path: str, shape: Object) -> list[Part]:
             shape["tool_calls"] = calls
         return []
     items = read.expect_list(calls, path)
-    return [_call(item, f"{path}[{i}]") for i, item in enumerate(items)]
+    return [_usual_call(item) or _call(item, f"{path}[{i}]") for i, item in enumerate(items)]
+
+
+def _usual_call(x: Json) -> ToolCall | None:
+    """A call with an id, a name and arguments, as most are; None for any other."""
+    if not isinstance(x, dict) or len(x) != 3 or x.get("type") != "function":
+        return None
+    call_id, function = x.get("id"), x.get("function")
+    if not isinstance(call_id, str) or not isinstance(function, dict) or len(function) != 2:
+        return None
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str) or not isinstance(arguments, str) or not call_id:
+        return None
+    return ToolCall(call_id, name, arguments)
 
 
 def _call(value: Json, path: str) -> ToolCall:

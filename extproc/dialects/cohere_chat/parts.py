@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from extproc.dialects import _likelihood
 from extproc.dialects._parts import Parts
 from extproc.dialects.cohere_chat.words import NAME, PLAN, reason_of, word_of
-from extproc.model.chat import NOTHING, Extra
+from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.reply import (
     ChoiceEnded,
     Event,
@@ -28,6 +29,17 @@ from extproc.model.reply import (
 PLANNED = Extra(NAME, {PLAN: True})
 """of a thinking part that is a `tool_plan`"""
 NOTES = frozenset({NoteKind.CITATION, NoteKind.LOGPROBS})
+
+
+def own(note: Note) -> Note:
+    """A note in this language's shape, where another tells the same; tokens' numbers are the model's own."""
+
+    def write(tokens: list[_likelihood.Token]) -> Json:
+        text = "".join(str(token["token"]) for token in tokens)
+        likely: list[Json] = [token["logprob"] for token in tokens]
+        return {"text": text, "token_ids": [], "logprobs": likely}
+
+    return _likelihood.own(note, NAME, write)
 
 
 def new_parts() -> Parts:
@@ -75,8 +87,10 @@ def carries(events: Sequence[Event]) -> list[Event]:
                 parts.tool(parts.choice(0), calls[event.part], "", "", event.arguments, {})
             case PartEnded() if event.choice == 0 and event.part == block:
                 block = -1
-            case Note() if event.dialect == NAME and event.choice == 0 and event.kind in NOTES:
-                parts.note(parts.choice(0), event.kind, event.value)
+            case Note() if event.choice == 0:
+                note = own(event)
+                if note.dialect == NAME and note.kind in NOTES:
+                    parts.note(parts.choice(0), note.kind, note.value)
             case ChoiceEnded() if event.choice == 0:
                 choice = parts.choice(0)
                 choice.raw = word_of(event.reason, event.raw, event.extra.dialect == NAME)

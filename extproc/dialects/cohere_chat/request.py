@@ -15,6 +15,7 @@ from typing import TypeAlias
 from extproc.dialects import _reading as read
 from extproc.dialects._extras import BOUND, refuse_shapes
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects._tools import usual_tool
 from extproc.dialects.cohere_chat.messages import parse_documents, parse_messages
 from extproc.dialects.cohere_chat.words import BARE, NAME, OPTIONS, residue
 from extproc.model.chat import (
@@ -27,7 +28,6 @@ from extproc.model.chat import (
     OutputKind,
     Reasoning,
     Role,
-    Sampling,
     Tool,
     ToolChoice,
     ToolMode,
@@ -69,7 +69,7 @@ def parse_chat(headers: Headers, body: bytes) -> Chat:
         stream=stream is True,
         tools=tools,
         tool_choice=_tool_choice(x),
-        sampling=_sampling(x),
+        sampling=read.sampling(x, _SAMPLED),
         output=_output(x),
         reasoning=_reasoning(x),
         options=read_options(headers, x.get(BODY_MEMBER)),
@@ -123,20 +123,17 @@ def _messages(x: Object, extra: Object) -> tuple[Message, ...]:
 # --- settings -------------------------------------------------------------------------------
 
 
-def _sampling(x: Object) -> Sampling:
-    stop = x.get("stop_sequences")
-    words = () if stop is None else read.expect_list(stop, "stop_sequences")
-    return Sampling(
-        temperature=read.optional_number(x.get("temperature"), "temperature"),
-        top_p=read.optional_number(x.get("p"), "p"),
-        top_k=read.optional_int(x.get("k"), "k"),
-        max_tokens=read.optional_int(x.get("max_tokens"), "max_tokens"),
-        stop=tuple(read.expect_string(w, f"stop_sequences[{i}]") for i, w in enumerate(words)),
-        seed=read.optional_int(x.get("seed"), "seed"),
-        frequency_penalty=read.optional_number(x.get("frequency_penalty"), "frequency_penalty"),
-        presence_penalty=read.optional_number(x.get("presence_penalty"), "presence_penalty"),
-        logprobs=read.optional_bool(x.get("logprobs"), "logprobs"),
-    )
+_SAMPLED: read.Settings = {
+    "temperature": ("temperature", read.optional_number),
+    "p": ("top_p", read.optional_number),
+    "k": ("top_k", read.optional_int),
+    "max_tokens": ("max_tokens", read.optional_int),
+    "stop_sequences": ("stop", read.strings),
+    "seed": ("seed", read.optional_int),
+    "frequency_penalty": ("frequency_penalty", read.optional_number),
+    "presence_penalty": ("presence_penalty", read.optional_number),
+    "logprobs": ("logprobs", read.optional_bool),
+}
 
 
 def _output(x: Object) -> Output | None:
@@ -186,9 +183,9 @@ def _tools(x: Object, strict: bool | None) -> tuple[Tool, ...]:
     value = x.get("tools")
     if value is None:
         return ()
+    items = enumerate(read.expect_list(value, "tools"))
     return tuple(
-        _tool(item, f"tools[{i}]", strict)
-        for i, item in enumerate(read.expect_list(value, "tools"))
+        [usual_tool(item, strict) or _tool(item, f"tools[{i}]", strict) for i, item in items]
     )
 
 

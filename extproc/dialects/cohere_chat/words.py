@@ -9,7 +9,7 @@ from extproc.dialects._extras import SHAPE, fill
 from extproc.dialects._reading import count
 from extproc.model.chat import Extra, Json
 from extproc.model.fields import Field
-from extproc.model.reply import Reason, Usage
+from extproc.model.reply import NO_UNITS, Reason, Units, Usage
 
 NAME = "cohere_chat"
 JSON_HEADERS = {"content-type": "application/json"}
@@ -104,17 +104,19 @@ def read_usage(value: Mapping[str, Json]) -> Usage:
     Counts come as floats. The prompt's count holds what the cache gave. What is
     billed is less than what was read: it counts only where nothing else does.
     """
-    tokens = value.get("tokens")
+    tokens, billed = value.get("tokens"), value.get("billed_units")
+    found: Mapping[str, Json] = billed if isinstance(billed, dict) else {}
     if not isinstance(tokens, dict):
-        billed = value.get("billed_units")
-        tokens = billed if isinstance(billed, dict) else {}
+        tokens = found
     prompt = count(tokens.get("input_tokens"))
+    searches, images = count(found.get("search_units")), count(found.get("images"))
     cached = min(count(value.get("cached_tokens")), prompt)
     return Usage(
         fresh=prompt - cached,
         cache_read=cached,
         output=count(tokens.get("output_tokens")),
         extra=residue(value, _KNOWN),
+        units=Units(search_units=searches, images=images) if searches or images else NO_UNITS,
     )
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
+from extproc.dialects._models import asked_for
 from extproc.dialects._options import read_options
 from extproc.dialects.gemini_generate.decoder import gemini_decoder
 from extproc.dialects.gemini_generate.embed import (
@@ -47,7 +48,7 @@ from extproc.model.dialect import (
     WireReply,
 )
 from extproc.model.embed import Count, Embed, Opaque, Request
-from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
+from extproc.model.errors import GatewayError, InvalidRequest, Unsupported
 from extproc.model.reply import Usage
 
 _METHOD = "method"
@@ -157,15 +158,11 @@ class Gemini:
     ) -> WireReply:
         """The list, or the one model asked for. Raises `NotFound` if that one is not in it."""
         del call_id
-        wanted = request.model if isinstance(request, ListModels) else None
-        if wanted is None:
-            cards: list[Json] = [_card(card) for card in models]
-            return _ok({"models": cards})
-        for card in models:
-            if card.id == wanted:
-                return _ok(_card(card))
-        message = f"models/{wanted[:128]} is not found, or you may not use it."
-        raise NotFound(message, param="model", code="model_not_found")
+        one = asked_for(models, request, "models/{} is not found, or you may not use it.")
+        if one is not None:
+            return _ok(_card(one))
+        cards: list[Json] = [_card(card) for card in models]
+        return _ok({"models": cards})
 
 
 def _parse_method(head: RequestHead, body: bytes) -> Request:

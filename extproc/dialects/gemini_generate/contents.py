@@ -9,12 +9,13 @@ by name and order. Raises `InvalidRequest` with the path of what is wrong.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import TypeAlias
 
 from extproc.codec import jsontext
 from extproc.dialects import _reading as read
+from extproc.dialects._extras import CARRIED
 from extproc.dialects._media import format_of
 from extproc.dialects._tools import arguments_text, minted_id
 from extproc.dialects.gemini_generate.words import (
@@ -52,32 +53,18 @@ Object: TypeAlias = dict[str, Json]
 _ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "function": Role.TOOL}
 
 
-def parse_contents(x: Object, key: str = "contents") -> tuple[Message, ...]:
+def parse_contents(x: Object) -> tuple[Message, ...]:
     """The system's message, if there is one, and the turns. `contents` must be there."""
     messages: list[Message] = []
     reader = _Reader()
     system = x.get("systemInstruction")
     if system is not None:
         messages.append(reader.message(system, "systemInstruction", 0, Role.SYSTEM))
-    if x.get(key) is None:
-        raise read.missing(key)
-    for i, item in enumerate(listed(x[key])):
-        messages.append(_usual(item) or reader.message(item, f"{key}[{i}]", i))
+    if x.get("contents") is None:
+        raise read.missing("contents")
+    for i, item in enumerate(listed(x["contents"])):
+        messages.append(reader.turn(item, i))
     return tuple(messages)
-
-
-def _usual(value: Json) -> Message | None:
-    """A turn of nothing but one text, as most are; None for any other."""
-    if not isinstance(value, dict) or len(value) != 2:
-        return None
-    word, parts = value.get("role"), value.get("parts")
-    if not isinstance(word, str) or not isinstance(parts, list) or len(parts) != 1:
-        return None
-    role, part = _ROLES.get(word), parts[0]
-    if role is None or not isinstance(part, dict) or len(part) != 1:
-        return None
-    text = part.get("text")
-    return Message(role, (Text(text),)) if isinstance(text, str) else None
 
 
 def listed(value: Json) -> list[Json]:
@@ -91,18 +78,21 @@ class _Reader:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[str]] = {}
+        self._waiting: defaultdict[str, deque[str]] = defaultdict(deque)
+
+    def turn(self, item: Json, at: int) -> Message:
+        if isinstance(item, dict) and len(item) == 2:
+            word, parts = item.get("role"), item.get("parts")
+            if isinstance(parts, list) and isinstance(word, str) and word in _ROLES:
+                return Message(_ROLES[word], self._parts(parts, at))
+        return self.message(item, f"contents[{at}]", at)
 
     def message(self, item: Json, path: str, at: int, role: Role | None = None) -> Message:
         x = read.expect_object(item, path)
         value = x.get("parts")
         word = x.get("role")
-        if isinstance(value, list):
-            plain = role if len(x) == 1 else None
-            if role is None and len(x) == 2 and isinstance(word, str):
-                plain = _ROLES.get(word)
-            if plain is not None:
-                return Message(plain, self._parts(value, path, at))
+        if role is not None and len(x) == 1 and isinstance(value, list):
+            return Message(role, self._parts(value, at, path))
         word = read.optional_string(word, path + ".role")
         known = ["parts"]
         if role is None:
@@ -111,22 +101,49 @@ class _Reader:
         extra = residue(x, known)
         if word is None and role is Role.USER:
             extra = marked(extra, FORM, "no role")
+        elif word is not None and role is Role.SYSTEM:
+            # Google's SDK calls the system a user.
+            extra = marked(extra, CARRIED, ["role"])
         if not isinstance(value, list):
             extra = marked(extra, ONE, "absent" if value is None else "parts")
         items = [] if value is None else listed(value)
-        return Message(role, self._parts(items, path, at), extra=extra)
+        return Message(role, self._parts(items, at, path), extra=extra)
 
-    def _parts(self, items: list[Json], path: str, at: int) -> tuple[Part, ...]:
+    def _parts(self, items: list[Json], at: int, path: str = "") -> tuple[Part, ...]:
+        """`path` is empty for the parts of `contents[at]`."""
         parts: list[Part] = []
         for i, item in enumerate(items):
             if isinstance(item, dict) and len(item) == 1:
                 text = item.get("text")
-                if isinstance(text, str):
-                    parts.append(Text(text))
+                part = Text(text) if isinstance(text, str) else self._usual(item)
+                if part is not None:
+                    parts.append(part)
                     continue
-            where = f"{path}.parts[{i}]"
+            where = f"{path or f'contents[{at}]'}.parts[{i}]"
             self._part(read.expect_object(item, where), where, (at, i), parts)
         return tuple(parts)
+
+    def _usual(self, x: Object) -> Part | None:
+        """A call or a result of a form that most have, at once; None for one that must be looked at."""
+        call, result = x.get("functionCall"), x.get("functionResponse")
+        shape = result if call is None else call
+        if not isinstance(shape, dict) or len(shape) != 3:
+            return None
+        call_id, name = shape.get("id"), shape.get("name")
+        if not isinstance(call_id, str) or not isinstance(name, str) or not call_id:
+            return None
+        waiting = self._waiting[name]
+        if call is not None:
+            args = shape.get("args")
+            if isinstance(args, dict):
+                waiting.append(call_id)
+                return ToolCall(call_id, name, arguments_text(args))
+        elif call_id in waiting:
+            text = usual_text(shape.get("response"))
+            if text:
+                waiting.remove(call_id)
+                return ToolResult(call_id, (Text(text),), name)
+        return None
 
     def _part(self, x: Object, path: str, at: tuple[int, int], out: list[Part]) -> None:
         if isinstance(x.get("functionCall"), dict):
@@ -147,12 +164,11 @@ class _Reader:
         args = call.get("args")
         arguments = "" if args is None else arguments_text(read.expect_object(args, path + ".args"))
         known = ("name", "args", "id") if given else ("name", "args")
-        bare = len(x) == 1 and len(call) == len(known) and args is not None
-        extra = NOTHING if bare else residue(x, ("thoughtSignature",), {"functionCall": known})
+        extra = residue(x, ("thoughtSignature",), {"functionCall": known})
         call_id = given or minted_id(NAME, *at, name)
         if not given:
             extra = marked(extra, NO_ID, True)
-        self._waiting.setdefault(name, deque()).append(call_id)
+        self._waiting[name].append(call_id)
         return ToolCall(call_id, name, arguments, extra=extra)
 
     def _result(self, x: Object, path: str, at: tuple[int, int]) -> ToolResult:
@@ -170,10 +186,7 @@ class _Reader:
                 waiting.remove(given)
         else:
             call_id = waiting.popleft() if waiting else minted_id(NAME, *at, name or "")
-        bare = len(x) == 1 and len(result) == 3 and name is not None and response is not None
-        rest: Object = {}
-        if not (bare and "id" in known):
-            rest.update(residue(x, (), {"functionResponse": known}).fields)
+        rest: Object = dict(residue(x, (), {"functionResponse": known}).fields)
         if "id" not in known:
             rest[NO_ID] = True
         if response is not None:
@@ -186,6 +199,12 @@ class _Reader:
                 parts.append(media(read.expect_object(item, where), where))
         extra = Extra(NAME, rest) if rest else NOTHING
         return ToolResult(call_id, tuple(parts), name, is_error, extra=extra)
+
+
+def usual_text(response: Json) -> str:
+    """The text of a `response` that we should write again just so; empty for any other."""
+    text = response.get("output") if isinstance(response, dict) and len(response) == 1 else None
+    return text if isinstance(text, str) and text.lstrip()[:1] != "{" else ""
 
 
 def answer_of(response: Json) -> tuple[str, bool]:

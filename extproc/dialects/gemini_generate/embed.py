@@ -162,7 +162,8 @@ def render_embed(embed: Embed, target: Target) -> Rendered:
     body = _body(embed, texts, verb, shapes if isinstance(shapes, list) else [], target)
     if verb != ONE_TEXT:
         fill(body, home)
-    return Rendered(path, jsontext.dumps(body), HEADERS, losses.names)
+    # Another method has another shape of reply than the client waits for.
+    return Rendered(path, jsontext.dumps(body), HEADERS, losses.names, reshaped=not asked)
 
 
 def _verb(home: Mapping[str, Json], target: Target) -> str:

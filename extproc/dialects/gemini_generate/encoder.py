@@ -14,7 +14,7 @@ import orjson
 from extproc.codec import jsontext
 from extproc.dialects._extras import fill
 from extproc.dialects.gemini_generate.errors import envelope
-from extproc.dialects.gemini_generate.flat import CANDIDATE, Flat
+from extproc.dialects.gemini_generate.flat import CANDIDATE, Flat, own
 from extproc.dialects.gemini_generate.words import ARRAY, NAME, write_usage
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext, ReplyEncoder
@@ -107,9 +107,9 @@ class StreamEncoder:
                 return self._finished()
             case Failed():
                 return self._failed(event)
-            case Note() if event.dialect == NAME and event.kind in CANDIDATE:
-                self._spoke.add(event.choice)
-                return self._chunk(event.choice, {CANDIDATE[event.kind]: event.value})
+            case Note() if event.kind in CANDIDATE and (note := own(event)).dialect == NAME:
+                self._spoke.add(note.choice)
+                return self._chunk(note.choice, {CANDIDATE[note.kind]: note.value})
             case _:
                 pass
         out = b""
@@ -196,11 +196,9 @@ class WholeEncoder:
                 return jsontext.dumps(self._body())
             case Failed():
                 return envelope(event.error, self._context.call_id)
-            case Note() if event.dialect == NAME and event.kind in CANDIDATE:
-                notes = self._notes.setdefault(event.choice, {})
-                notes[CANDIDATE[event.kind]] = _merged(
-                    notes.get(CANDIDATE[event.kind]), event.value
-                )
+            case Note() if event.kind in CANDIDATE and (note := own(event)).dialect == NAME:
+                notes, name = self._notes.setdefault(note.choice, {}), CANDIDATE[note.kind]
+                notes[name] = _merged(notes.get(name), note.value)
             case _:
                 for choice, part in self._flat.feed(event):
                     self._add(self._parts.setdefault(choice, []), part)

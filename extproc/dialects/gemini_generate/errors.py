@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 from extproc.codec import jsontext
-from extproc.dialects._errors import refused_us, retry_after_of, said, unreadable
+from extproc.dialects import _errors
+from extproc.dialects._errors import refused_us, retry_after_of, said, unreadable, wait_of
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
 from extproc.model.errors import (
@@ -143,8 +144,9 @@ def envelope(error: GatewayError, call_id: str) -> bytes:
     if error.param is not None:
         violation: Json = {"field": error.param, "description": error.message}
         details.append({"@type": _TYPE + "BadRequest", "fieldViolations": [violation]})
-    if error.retry_after is not None:
-        delay = f"{error.retry_after:.3f}".rstrip("0").rstrip(".")
+    wait = wait_of(error)
+    if wait is not None:
+        delay = f"{wait:.3f}".rstrip("0").rstrip(".")
         details.append({"@type": _TYPE + "RetryInfo", "retryDelay": f"{delay}s"})
     return jsontext.dumps(
         {
@@ -160,7 +162,7 @@ def envelope(error: GatewayError, call_id: str) -> bytes:
 
 def status_of(error: GatewayError) -> int:
     """Google has no 402: what is spent is exhausted."""
-    return RateLimited.status if isinstance(error, BudgetSpent) else error.status
+    return RateLimited.status if isinstance(error, BudgetSpent) else _errors.status_of(error)
 
 
 def render_error(error: GatewayError, call_id: str) -> WireReply:
@@ -169,8 +171,9 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         "content-type": "application/json; charset=UTF-8",
         "x-sluice-error-origin": error.origin.value,
     }
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    wait = wait_of(error)
+    if wait is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.allow:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from extproc.codec import jsontext
+from extproc.dialects import _likelihood
 from extproc.dialects._extras import fill
 from extproc.dialects._parts import in_words
 from extproc.dialects.gemini_generate.words import FORM, MALFORMED, NAME, pack, word_of
@@ -28,6 +29,27 @@ from extproc.model.reply import (
     ThinkingDelta,
     ToolDelta,
 )
+
+
+def own(note: Note) -> Note:
+    """A note in this language's shape, where another tells the same."""
+
+    def write(tokens: list[_likelihood.Token]) -> Json:
+        chosen: list[Json] = [_candidate(token) for token in tokens]
+        tops: list[Json] = []
+        for token in tokens:
+            listed = token["top_logprobs"]
+            others = listed if isinstance(listed, list) else []
+            likely: list[Json] = [_candidate(one) for one in others if isinstance(one, dict)]
+            tops.append({"candidates": likely})
+        return {"chosenCandidates": chosen, "topCandidates": tops}
+
+    return _likelihood.own(note, NAME, write)
+
+
+def _candidate(token: _likelihood.Token) -> Json:
+    return {"token": token["token"], "logProbability": token["logprob"]}
+
 
 CANDIDATE = {NoteKind.LOGPROBS: "logprobsResult", NoteKind.CITATION: "citationMetadata"}
 """members of a candidate that come as notes"""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from extproc.codec import jsontext
 from extproc.dialects._parts import Choice, Parts, in_words
 from extproc.dialects._tools import arguments_text
+from extproc.dialects.gemini_generate.flat import own
 from extproc.dialects.gemini_generate.reader import OWN, new_parts
 from extproc.dialects.gemini_generate.words import FORM, NAME, word_of
 from extproc.model.chat import NOTHING, Extra
@@ -97,6 +98,7 @@ class _Held:
         return choice
 
     def note(self, note: Note) -> None:
+        note = own(note)
         start, said = self.open[note.choice, note.part]
         signs = note.kind in (NoteKind.SIGNATURE, NoteKind.REDACTED)
         if signs and isinstance(note.value, str):

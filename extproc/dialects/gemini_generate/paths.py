@@ -8,12 +8,13 @@ A client's model never becomes another path: it is read once and written anew.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qs
 
 from extproc.dialects import _names
 from extproc.model.call import Target
 from extproc.model.errors import InvalidRequest, NotFound
+from extproc.model.value import value
 
 VERTEX = "vertex"
 _VERSIONS = ("v1", "v1beta1")
@@ -22,7 +23,7 @@ _VERB = re.compile(r"[A-Za-z]{1,64}")
 _PROJECT = re.compile(r"/(v1|v1beta1)/projects/[^/]+/locations/[^/]+(?=/)")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Place:
     """What a path says: `version` is `v1`, `v1beta` or `v1beta1`; `verb` may be empty."""
 
@@ -31,6 +32,7 @@ class Place:
     verb: str = ""
 
 
+@lru_cache(maxsize=256)
 def place_of(path: str, *, has_verb: bool = True) -> Place:
     """The model and verb that a client's path names. Raises `InvalidRequest`, or `NotFound` without a model."""
     _, version, rest = [*path.split("/", 2), "", ""][:3]
@@ -67,15 +69,7 @@ def path_to(target: Target, verb: str, version: str = "", query: str = "") -> st
         name = _names.write(model, safe="/") if rooted else f"models/{_names.write(model)}"
         return f"/v1beta/{name}{end}"
     chosen = version if version in _VERSIONS else "v1"
-    rooted = model.startswith(("publishers/", "endpoints/"))
-    name = _names.write(model, safe="/") if rooted else _vertex_name(model)
-    project = target.detail("project")
-    place = f"projects/{project}/locations/{target.detail('region')}/" if project else ""
-    return f"/{chosen}/{place}{name}{end}"
-
-
-def _vertex_name(model: str) -> str:
-    return f"publishers/google/models/{_names.write(model)}"
+    return f"/{chosen}/{_names.on_vertex(model, 'google', target)}{end}"
 
 
 def moved(path: str, target: Target) -> str | None:

@@ -44,6 +44,8 @@ from extproc.model.reply import (
 )
 
 OWN = Extra(NAME, {FORM: "own"})
+_DONE = b"[DONE]"
+"""what proxies put behind a stream as OpenAI does; Google's own SDK cannot read it"""
 
 
 def new_parts() -> Parts:
@@ -81,6 +83,8 @@ class Reader:
         try:
             value: Json = orjson.loads(data)
         except orjson.JSONDecodeError:
+            if data.strip() == _DONE:
+                return False
             value = _any(data)
         if not isinstance(value, dict):
             raise Unreadable
@@ -169,6 +173,8 @@ class Reader:
         choice = parts.choices.get(index) or parts.choice(index)
         content = item.get("content")
         pieces = content.get("parts") if isinstance(content, dict) else None
+        spare = len(item) <= 2 and "index" in item and pieces is not None
+        notes = [] if spare else [(name, item[name]) for name in _NOTES if item.get(name)]
         if isinstance(pieces, list):
             for part in pieces:
                 if not isinstance(part, dict):
@@ -182,24 +188,32 @@ class Reader:
                     else:
                         parts.text(choice, text)
                 else:
+                    if notes and "thoughtSignature" in part and _says(part, choice):
+                        # They are about the text, which its signature ends.
+                        if text:
+                            parts.text(choice, str(text))
+                        part = {**part, "text": ""}
+                        self._notes(choice, notes)
                     self._part(choice, part)
-        if len(item) <= 2 and "index" in item and pieces is not None:
+        if spare:
             return
+        self._notes(choice, notes)
         for name, value in item.items():
             if name not in _CANDIDATE and value not in (None, {}, []):
-                self._about(choice, name, value)
+                choice.extra[name] = value
         finish = item.get("finishReason")
         if finish:
             word = FINISH_NUMBERS.get(finish, "OTHER") if isinstance(finish, int) else finish
             choice.raw = word if isinstance(word, str) else "OTHER"
 
-    def _about(self, choice: Choice, name: str, value: Json) -> None:
-        if name not in _NOTES:
-            choice.extra[name] = value
-        elif choice.kind is None:
-            self.parts.opaque(choice, _NOTES[name], value)
-        else:
-            self.parts.note(choice, _NOTES[name], value)
+    def _notes(self, choice: Choice, notes: list[tuple[str, Json]]) -> None:
+        """What is told of the candidate, on the part that is open; each once."""
+        for name, value in notes:
+            if choice.kind is None:
+                self.parts.opaque(choice, _NOTES[name], value)
+            else:
+                self.parts.note(choice, _NOTES[name], value)
+        notes.clear()
 
     def _part(self, choice: Choice, part: dict[str, Json]) -> None:
         parts = self.parts
@@ -271,11 +285,20 @@ class Reader:
 _TOP = frozenset(
     {"candidates", "usageMetadata", "modelVersion", "responseId", "createTime", "promptFeedback"}
 )
-_CANDIDATE = frozenset({"index", "content", "finishReason"})
 _NOTES: Mapping[str, NoteKind] = {
     "logprobsResult": NoteKind.LOGPROBS,
     "citationMetadata": NoteKind.CITATION,
 }
+
+
+_CANDIDATE = frozenset({"index", "content", "finishReason", *_NOTES})
+
+
+def _says(part: dict[str, Json], choice: Choice) -> bool:
+    """Whether it is the end of a text that the model says, or all of one."""
+    if part.get("thought") is True or not isinstance(part.get("text"), str):
+        return False
+    return choice.kind is PartKind.TEXT or bool(part["text"])
 
 
 def _object(data: bytes) -> dict[str, Json]:

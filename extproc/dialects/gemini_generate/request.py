@@ -34,7 +34,7 @@ from extproc.dialects.gemini_generate.words import (
     residue,
 )
 from extproc.model.chat import (
-    NO_SAMPLING,
+    NOTHING,
     Chat,
     Extra,
     Json,
@@ -42,7 +42,6 @@ from extproc.model.chat import (
     Output,
     OutputKind,
     Reasoning,
-    Sampling,
     Tool,
     ToolChoice,
     ToolMode,
@@ -100,7 +99,7 @@ def _chat(
         stream=stream,
         tools=_tools(x, rest),
         tool_choice=_tool_choice(x, rest),
-        sampling=_sampling(config),
+        sampling=read.sampling(config, _SAMPLED, _PATH),
         output=_output(config, rest),
         reasoning=_reasoning(config),
         metadata=_labels(x, rest),
@@ -168,22 +167,26 @@ class _Rest:
 
 # --- generationConfig -----------------------------------------------------------------------
 
-_SAMPLED = frozenset(
-    {
-        "temperature",
-        "topP",
-        "topK",
-        "maxOutputTokens",
-        "stopSequences",
-        "seed",
-        "frequencyPenalty",
-        "presencePenalty",
-        "candidateCount",
-        "responseLogprobs",
-        "logprobs",
-    }
-)
-_CONFIG = _SAMPLED | {"thinkingConfig"}
+
+def _top_k(value: Json, path: str) -> int | None:
+    number = read.optional_number(value, path)
+    return int(number) if number is not None and number == int(number) else None
+
+
+_SAMPLED: read.Settings = {
+    "temperature": ("temperature", read.optional_number),
+    "topP": ("top_p", read.optional_number),
+    "topK": ("top_k", _top_k),
+    "maxOutputTokens": ("max_tokens", read.optional_int),
+    "stopSequences": ("stop", read.strings),
+    "seed": ("seed", read.optional_int),
+    "frequencyPenalty": ("frequency_penalty", read.optional_number),
+    "presencePenalty": ("presence_penalty", read.optional_number),
+    "candidateCount": ("n", read.optional_int),
+    "responseLogprobs": ("logprobs", read.optional_bool),
+    "logprobs": ("top_logprobs", read.optional_int),
+}
+_CONFIG = frozenset({*_SAMPLED, "thinkingConfig"})
 _PATH = "generationConfig."
 
 
@@ -203,43 +206,6 @@ def _is_odd(name: str, value: Json) -> bool:
     if name == "topK":
         return isinstance(value, float) and not value.is_integer()
     return name == "stopSequences" and value == []
-
-
-def _sampling(x: Object) -> Sampling:
-    if _SAMPLED.isdisjoint(x):
-        return NO_SAMPLING
-    stop = x.get("stopSequences")
-    words = [] if stop is None else read.expect_list(stop, _PATH + "stopSequences")
-    return Sampling(
-        temperature=_number(x, "temperature"),
-        top_p=_number(x, "topP"),
-        top_k=_top_k(x),
-        max_tokens=_integer(x, "maxOutputTokens"),
-        stop=tuple(
-            read.expect_string(word, f"{_PATH}stopSequences[{i}]") for i, word in enumerate(words)
-        ),
-        seed=_integer(x, "seed"),
-        frequency_penalty=_number(x, "frequencyPenalty"),
-        presence_penalty=_number(x, "presencePenalty"),
-        n=_integer(x, "candidateCount"),
-        logprobs=read.optional_bool(x.get("responseLogprobs"), _PATH + "responseLogprobs"),
-        top_logprobs=_integer(x, "logprobs"),
-    )
-
-
-def _number(x: Object, name: str) -> float | None:
-    value = x.get(name)
-    return None if value is None else read.optional_number(value, _PATH + name)
-
-
-def _integer(x: Object, name: str) -> int | None:
-    value = x.get(name)
-    return None if value is None else read.optional_int(value, _PATH + name)
-
-
-def _top_k(x: Object) -> int | None:
-    value = _number(x, "topK")
-    return int(value) if value is not None and value == int(value) else None
 
 
 def _output(x: Object, rest: _Rest) -> Output | None:
@@ -320,25 +286,37 @@ def _tools(x: Object, rest: _Rest) -> tuple[Tool, ...]:
         if others.fields or not entry:
             tools.append(Tool("", extra=marked(others, ENTRY, i)))
         for j, shape in enumerate(listed(declared) if declared else []):
-            where = f"{path}.{DECLARATIONS}[{j}]"
-            tools.append(_declared(read.expect_object(shape, where), where, i))
+            tools.append(_usual(shape, i) or _declared(shape, f"{path}.{DECLARATIONS}[{j}]", i))
     return tuple(tools)
 
 
-def _declared(x: Object, path: str, entry: int) -> Tool:
+def _usual(x: Json, entry: int) -> Tool | None:
+    """A tool with a name, a description and a JSON Schema, as most are; None for any other."""
+    if not isinstance(x, dict) or len(x) != 3:
+        return None
+    name, description = x.get("name"), x.get("description")
+    schema = x.get("parametersJsonSchema")
+    if not isinstance(name, str) or not isinstance(description, str) or not name or schema is None:
+        return None
+    return Tool(name, description, schema, extra=Extra(NAME, {ENTRY: entry}) if entry else NOTHING)
+
+
+def _declared(value: Json, path: str, entry: int) -> Tool:
+    x = read.expect_object(value, path)
     name = read.expect_string(x.get("name"), path + ".name")
     if not name:
         raise read.missing(path + ".name")
     shown, own = x.get("parametersJsonSchema"), x.get("parameters")
     rest = {key: value for key, value in x.items() if value is None or key not in _DECLARED}
-    rest[ENTRY] = entry
+    if entry:
+        rest[ENTRY] = entry
     if own is not None:
         rest[SCHEMA if shown is None else "parameters"] = own
     return Tool(
         name=name,
         description=read.optional_string(x.get("description"), path + ".description"),
         parameters=json_schema(own) if shown is None else shown,
-        extra=Extra(NAME, rest),
+        extra=Extra(NAME, rest) if rest else NOTHING,
     )
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from extproc.codec import jsontext, ndjson
 from extproc.dialects.ollama_chat.errors import envelope
-from extproc.dialects.ollama_chat.parts import NOTES, arguments_of, broken_call, is_cut
+from extproc.dialects.ollama_chat.parts import NOTES, arguments_of, broken_call, is_cut, own
 from extproc.dialects.ollama_chat.words import NAME, is_generate, word_of, write_usage
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext, ReplyEncoder
@@ -155,8 +155,10 @@ class StreamEncoder(_Reply):
             case PartEnded() if event.choice == 0 and event.part in self._calls:
                 call = self._ended_call(event.part)
                 return b"" if call is None else self._line(self._said("", {"tool_calls": [call]}))
-            case Note() if event.dialect == NAME and event.choice == 0 and event.kind in NOTES:
-                return self._note(event)
+            case Note() if event.choice == 0:
+                note = own(event)
+                if note.dialect == NAME and note.kind in NOTES:
+                    return self._note(note)
             case Started():
                 self._extra = event.extra.home(NAME)
                 self._set_lines()
@@ -212,8 +214,8 @@ class WholeEncoder(_Reply):
                 call = self._ended_call(event.part)
                 if call is not None:
                     self._tool_calls.append(call)
-            case Note() if event.dialect == NAME and event.choice == 0:
-                self._note(event)
+            case Note() if (note := own(event)).dialect == NAME and event.choice == 0:
+                self._note(note)
             case Started():
                 self._extra = event.extra.home(NAME)
             case ChoiceEnded() if event.choice == 0:

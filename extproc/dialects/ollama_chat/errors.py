@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from extproc.codec import jsontext
 from extproc.dialects._decoding import Unreadable, read_object
-from extproc.dialects._errors import retry_after_of, said, unreadable
+from extproc.dialects._errors import retry_after_of, said, status_of, unreadable, wait_of
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
-from extproc.model.errors import BudgetSpent, ContextTooLong, GatewayError, Kind
+from extproc.model.errors import ContextTooLong, GatewayError
 
 _TOO_LONG = re.compile(
     r"(input|prompt).{0,40}(exceed|too long)|exceed.{0,40}context", re.IGNORECASE
@@ -64,11 +64,11 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
         "x-request-id": call_id,
         "x-sluice-error-origin": error.origin.value,
     }
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    wait = wait_of(error)
+    if wait is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.allow:
         headers["allow"] = ", ".join(error.allow)
-    status = BudgetSpent.status if error.kind is Kind.BUDGET else error.status
-    return WireReply(status, headers, envelope(error))
+    return WireReply(status_of(error), headers, envelope(error))

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from extproc.codec import jsontext
 from extproc.dialects import _reading as read
 from extproc.dialects._extras import SHAPE, residue
 from extproc.dialects._media import source_of
-from extproc.dialects._tools import minted_id
+from extproc.dialects._tools import arguments_text, minted_id
 from extproc.dialects.ollama_chat.words import INDEX, MINTED, NAME
 from extproc.model.chat import (
     NOTHING,
@@ -50,19 +49,11 @@ def parse_messages(items: list[Json]) -> tuple[Message, ...]:
     """The value of `messages`."""
     reader = _Reader()
     return tuple(
-        _usual(item) or reader.message(item, f"messages[{i}]") for i, item in enumerate(items)
+        [
+            reader.usual(item) or reader.message(item, f"messages[{i}]")
+            for i, item in enumerate(items)
+        ]
     )
-
-
-def _usual(value: Json) -> Message | None:
-    """A message of nothing but a text, as most are; None for any other."""
-    if not isinstance(value, dict) or len(value) != 2:
-        return None
-    word, content = value.get("role"), value.get("content")
-    if not isinstance(content, str) or not content or not isinstance(word, str):
-        return None
-    role = _SPEAKERS.get(word)
-    return None if role is None else Message(role, (Text(content),))
 
 
 class _Reader:
@@ -73,6 +64,24 @@ class _Reader:
     def __init__(self) -> None:
         self._calls = 0
         self._waiting: list[ToolCall] = []
+
+    def usual(self, x: Json) -> Message | None:
+        """A text, or a result of a call, of a form that most have; None for what must be looked at."""
+        if not isinstance(x, dict):
+            return None
+        word, content = x.get("role"), x.get("content")
+        if not isinstance(content, str) or not content or not isinstance(word, str):
+            return None
+        if len(x) == 2:
+            role = _SPEAKERS.get(word)
+            return None if role is None else Message(role, (Text(content),))
+        call_id, name = x.get("tool_call_id"), x.get("tool_name")
+        if word != "tool" or len(x) != 4 or not (isinstance(call_id, str) and call_id):
+            return None
+        if not isinstance(name, str) or not name:
+            return None
+        result = self._result(x, "", (Text(content),), {})
+        return Message(Role.TOOL, (result,))
 
     def message(self, value: Json, path: str) -> Message:
         x = read.expect_object(value, path)
@@ -110,6 +119,11 @@ class _Reader:
         return Message(role, tuple(parts), None, _extra(x, _ASSISTANT, shape))
 
     def _call(self, value: Json, path: str) -> ToolCall:
+        call = _usual_call(value)
+        if call is not None:
+            self._calls += 1
+            self._waiting.append(call)
+            return call
         x = read.expect_object(value, path)
         if "function" not in x:
             raise read.missing(path + ".function")
@@ -121,13 +135,11 @@ class _Reader:
         text = ""
         if arguments is not None:
             read.expect_object(arguments, path + ".function.arguments")
-            text = jsontext.dumps(arguments).decode()
+            text = arguments_text(arguments)
         call_id = read.optional_string(x.get("id"), path + ".id") or ""
-        shape: Object = {}
-        if not (call_id and len(x) == 2 and arguments is not None and len(function) == 2):
-            known = ("id",) if call_id else ()
-            rest = residue(NAME, x, known, {"function": ("name", "arguments", "index")})
-            shape.update(rest.fields)
+        known = ("id",) if call_id else ()
+        rest = residue(NAME, x, known, {"function": ("name", "arguments", "index")})
+        shape: Object = dict(rest.fields)
         if "index" in function:
             shape[INDEX] = function["index"]
         self._calls += 1
@@ -159,6 +171,19 @@ class _Reader:
             if call.id == call_id or (not call_id and name in (None, call.name)):
                 return call
         return None if call_id or not self._waiting else self._waiting[0]
+
+
+def _usual_call(x: Json) -> ToolCall | None:
+    """A call with an id, a name and arguments, as most are; None for any other."""
+    function = x.get("function") if isinstance(x, dict) and len(x) == 2 else None
+    if not isinstance(x, dict) or not isinstance(function, dict) or len(function) != 2:
+        return None
+    call_id, name, arguments = x.get("id"), function.get("name"), function.get("arguments")
+    if not isinstance(call_id, str) or not isinstance(name, str) or not call_id:
+        return None
+    return (
+        ToolCall(call_id, name, arguments_text(arguments)) if isinstance(arguments, dict) else None
+    )
 
 
 _PLAIN = frozenset({"role", "content", "images"})

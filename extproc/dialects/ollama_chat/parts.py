@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from extproc.codec import jsontext
+from extproc.dialects import _likelihood
 from extproc.dialects._parts import Parts
 from extproc.dialects._tools import arguments_text
 from extproc.dialects.ollama_chat.words import NAME, reason_of, word_of
@@ -30,6 +31,11 @@ from extproc.model.reply import (
 )
 
 NOTES = frozenset({NoteKind.LOGPROBS, NoteKind.EXTRA})
+
+
+def own(note: Note) -> Note:
+    """A note in this language's shape, where another tells the same."""
+    return _likelihood.own(note, NAME, list[Json])
 
 
 def arguments_of(text: str) -> dict[str, Json] | None:
@@ -92,8 +98,10 @@ def carries(events: Sequence[Event]) -> list[Event]:
                     continue
                 text = arguments_text(arguments)
                 parts.whole_tool(parts.choice(0), started.id, started.name, text)
-            case Note() if event.dialect == NAME and event.choice == 0 and event.kind in NOTES:
-                parts.note(parts.choice(0), event.kind, event.value)
+            case Note() if event.choice == 0:
+                note = own(event)
+                if note.dialect == NAME and note.kind in NOTES:
+                    parts.note(parts.choice(0), note.kind, note.value)
             case ChoiceEnded() if event.choice == 0:
                 choice, reason = parts.choice(0), event.reason
                 choice.raw = word_of(event.reason, event.raw, event.extra.dialect == NAME)

@@ -10,11 +10,13 @@ Source: Ollama's API reference and the request types of its server.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
 
 from extproc.dialects import _reading as read
 from extproc.dialects._extras import BOUND, refuse_shapes, residue
 from extproc.dialects._options import BODY_MEMBER, read_options
+from extproc.dialects._tools import usual_tool
 from extproc.dialects.ollama_chat.messages import images, parse_messages
 from extproc.dialects.ollama_chat.words import (
     GENERATE,
@@ -145,67 +147,53 @@ def _chat(
 
 # --- settings -------------------------------------------------------------------------------
 
-_SAMPLED = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "top_k",
-        "num_predict",
-        "stop",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-    }
-)
+
+def _integer(value: Json, path: str) -> int | None:
+    """The server takes 40.0 for 40, as JSON knows one kind of number only."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return read.optional_int(value, path)
+
+
+def _limit(value: Json, path: str) -> int | None:
+    """-1 is "without end" and -2 "until the context is full": no limit either."""
+    limit = _integer(value, path)
+    return None if limit is None or limit < 1 else limit
+
+
+_SAMPLED: read.Settings = {
+    "temperature": ("temperature", read.optional_number),
+    "top_p": ("top_p", read.optional_number),
+    "top_k": ("top_k", _integer),
+    "num_predict": ("max_tokens", _limit),
+    "stop": ("stop", read.strings),
+    "seed": ("seed", _integer),
+    "frequency_penalty": ("frequency_penalty", read.optional_number),
+    "presence_penalty": ("presence_penalty", read.optional_number),
+}
 
 
 def _sampling(x: Object, extra: Object) -> Sampling:
-    logprobs = read.optional_bool(x.get("logprobs"), "logprobs")
-    top_logprobs = read.optional_int(x.get("top_logprobs"), "top_logprobs")
+    found = NO_SAMPLING
     value = x.get("options")
-    if value is None:
-        if logprobs is None and top_logprobs is None:
-            return NO_SAMPLING
-        return Sampling(logprobs=logprobs, top_logprobs=top_logprobs)
-    options = read.expect_object(value, "options")
-    rest: Object = {k: v for k, v in options.items() if v is None or k not in _SAMPLED}
-    limit = _integer(options, "num_predict")
-    if limit is not None and limit < 1:
-        # -1 is "without end" and -2 "until the context is full".
-        rest["num_predict"], limit = limit, None
-    stop = options.get("stop")
-    words = [] if stop is None else read.expect_list(stop, "options.stop")
-    if stop == []:
-        rest["stop"] = []
-    if rest or not options:
-        extra["options"] = rest
-    return Sampling(
-        temperature=_number(options, "temperature"),
-        top_p=_number(options, "top_p"),
-        top_k=_integer(options, "top_k"),
-        max_tokens=limit,
-        stop=tuple(read.expect_string(w, f"options.stop[{i}]") for i, w in enumerate(words)),
-        seed=_integer(options, "seed"),
-        frequency_penalty=_number(options, "frequency_penalty"),
-        presence_penalty=_number(options, "presence_penalty"),
-        logprobs=logprobs,
-        top_logprobs=top_logprobs,
-    )
+    if value is not None:
+        options = read.expect_object(value, "options")
+        found = read.sampling(options, _SAMPLED, "options.")
+        rest = {k: v for k, v in options.items() if k not in _SAMPLED or _is_odd(k, v)}
+        if rest or not options:
+            extra["options"] = rest
+    logprobs = read.optional_bool(x.get("logprobs"), "logprobs")
+    most = read.optional_int(x.get("top_logprobs"), "top_logprobs")
+    if logprobs is None and most is None:
+        return found
+    return replace(found, logprobs=logprobs, top_logprobs=most)
 
 
-def _number(options: Object, name: str) -> float | None:
-    value = options.get(name)
-    return None if value is None else read.optional_number(value, f"options.{name}")
-
-
-def _integer(options: Object, name: str) -> int | None:
-    """The server takes 40.0 for 40, as JSON knows one kind of number only."""
-    value = options.get(name)
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return read.optional_int(value, f"options.{name}")
+def _is_odd(name: str, value: Json) -> bool:
+    """Values that the canonical model cannot tell from their absence."""
+    if name == "num_predict":
+        return not isinstance(value, int | float) or value < 1
+    return value is None or value == []
 
 
 def _output(x: Object, extra: Object) -> Output | None:
@@ -249,7 +237,7 @@ def _tools(x: Object, extra: Object) -> tuple[Tool, ...]:
     items = read.expect_list(value, "tools")
     if not items:
         extra["tools"] = []
-    return tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(items))
+    return tuple([usual_tool(item) or _tool(item, f"tools[{i}]") for i, item in enumerate(items)])
 
 
 def _tool(value: Json, path: str) -> Tool:
@@ -264,9 +252,7 @@ def _tool(value: Json, path: str) -> Tool:
     if not name:
         raise InvalidRequest(f"{path}.name must not be empty", param=path + ".name")
     typed = shape.get("type") == "function"
-    extra = NOTHING
-    if not (typed and len(shape) == 2 and function.keys() <= _FUNCTION and all(function.values())):
-        extra = residue(NAME, shape, ("type",) if typed else (), {"function": _FUNCTION})
+    extra = residue(NAME, shape, ("type",) if typed else (), {"function": _FUNCTION})
     if "type" not in shape:
         extra = Extra(NAME, {UNTYPED: True, **extra.fields})
     return Tool(

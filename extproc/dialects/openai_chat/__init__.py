@@ -1,7 +1,7 @@
 """OpenAI Chat Completions: the language that most clients and most providers speak.
 
-Client side: `POST /v1/chat/completions` and `/v1/embeddings`, `GET /v1/models`
-and one model of it; what else the API has is carried as it is (`carried`).
+Client side: `POST /v1/chat/completions`, `/v1/embeddings` and `/v1/rerank` (which is
+Jina's), `GET /v1/models` and one model of it; what else the API has is carried as it is (`carried`).
 Provider side: the same under the provider's base path. This file is the
 dialect's table of contents; requests, replies and errors have files of their
 own beside it.
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._limits import read_spans, write_spans
+from extproc.dialects._models import asked_for
 from extproc.dialects._options import read_options
 from extproc.dialects.openai_chat.carried import (
     ENDPOINTS,
@@ -38,6 +39,13 @@ from extproc.dialects.openai_chat.encoder import chat_encoder
 from extproc.dialects.openai_chat.errors import envelope, render_error
 from extproc.dialects.openai_chat.render import render_chat
 from extproc.dialects.openai_chat.request import parse_chat
+from extproc.dialects.openai_chat.rerank import OPERATION as _RERANK
+from extproc.dialects.openai_chat.rerank import (
+    parse_rerank,
+    render_rerank,
+    rerank_decoder,
+    rerank_encoder,
+)
 from extproc.dialects.openai_chat.words import FIELD_NAMES, NAME
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Json, ListModels
@@ -54,7 +62,7 @@ from extproc.model.dialect import (
     RequestHead,
     WireReply,
 )
-from extproc.model.embed import Embed, Opaque, Request
+from extproc.model.embed import Embed, Opaque, Request, Rerank
 from extproc.model.errors import GatewayError, InvalidRequest, NotFound, Unsupported
 
 _CHAT = "chat"
@@ -71,6 +79,8 @@ class OpenAIChat:
         Endpoint("POST", "/v1/chat/completions", _CHAT),
         Endpoint("POST", "/chat/completions", _CHAT),
         Endpoint("POST", "/v1/embeddings", _EMBED),
+        Endpoint("POST", "/v1/rerank", _RERANK),
+        Endpoint("POST", "/rerank", _RERANK),
         Endpoint("GET", "/v1/models", _MODELS),
         Endpoint("GET", "/models", _MODELS),
         Endpoint("GET", "/v1/models/*", _MODEL),
@@ -110,6 +120,8 @@ class OpenAIChat:
                 return ListModels(NAME, _model_of(head.path))
             case "embed":
                 return parse_embed(head.headers, body)
+            case "rerank":
+                return parse_rerank(head.headers, body) or parse_carried(head, body)
             case opaque.OPERATION:
                 return parse_carried(head, body)
             case opaque.REFUSED:
@@ -123,6 +135,8 @@ class OpenAIChat:
                 return render_chat(request, target)
             case Embed():
                 return render_embed(request, target)
+            case Rerank():
+                return render_rerank(request, target)
             case Opaque():
                 return render_carried(request, target)
             case _:
@@ -133,8 +147,10 @@ class OpenAIChat:
         match rendered.operation:
             case "embed":
                 return embed_decoder(head)
+            case "rerank":
+                return rerank_decoder(head)
             case opaque.OPERATION:
-                return opaque.decoder(head, LANGUAGE)
+                return opaque.decoder(head, LANGUAGE, rendered.units)
             case _:
                 return chat_decoder(head, rendered)
 
@@ -144,6 +160,8 @@ class OpenAIChat:
                 return chat_encoder(request, context)
             case Embed():
                 return EmbedEncoder(request, context)
+            case Rerank():
+                return rerank_encoder(request, context)
             case Opaque():
                 return opaque.Encoder(request, lambda e: envelope(e, context.call_id))
             case _:
@@ -164,15 +182,12 @@ class OpenAIChat:
     ) -> WireReply:
         """The list, or the one model asked for. Raises `NotFound` if that one is not in it."""
         del call_id
-        wanted = request.model if isinstance(request, ListModels) else None
-        if wanted is None:
-            cards: list[Json] = [_card(card) for card in models]
-            return _ok({"object": "list", "data": cards})
-        for card in models:
-            if card.id == wanted:
-                return _ok(_card(card))
-        message = f"The model '{wanted[:128]}' does not exist or you do not have access to it."
-        raise NotFound(message, param="model", code="model_not_found")
+        absent = "The model '{}' does not exist or you do not have access to it."
+        one = asked_for(models, request, absent)
+        if one is not None:
+            return _ok(_card(one))
+        cards: list[Json] = [_card(card) for card in models]
+        return _ok({"object": "list", "data": cards})
 
 
 def _model_of(path: str) -> str:

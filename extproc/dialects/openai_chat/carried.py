@@ -7,10 +7,13 @@ Source: OpenAI's API reference; Azure's REST reference for its paths.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._opaque import Paths
+from extproc.dialects._reading import count
 from extproc.dialects.openai_chat.errors import provider_error
 from extproc.dialects.openai_chat.quirks import path_of
 from extproc.dialects.openai_chat.words import NAME, read_usage, residue
@@ -19,7 +22,7 @@ from extproc.model.chat import Json
 from extproc.model.dialect import Endpoint, Rendered, RequestHead
 from extproc.model.embed import Opaque
 from extproc.model.errors import Unsupported
-from extproc.model.reply import Usage
+from extproc.model.reply import NO_UNITS, Units, Usage
 
 _PREFIXES = ("/v1", "")
 _PATHS = (
@@ -70,10 +73,19 @@ def render_carried(request: Opaque, target: Target) -> Rendered:
 
 
 def _usage(value: Mapping[str, Json]) -> Usage:
-    """Chat's names or the newer ones (`input_tokens`); seconds of sound stay in `extra`."""
+    """Chat's names or the newer ones (`input_tokens`), or the seconds of sound that were heard."""
+    seconds = value.get("seconds", value.get("prompt_audio_seconds"))
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return _tokens(value)
+    heard = float(seconds) if 0 < seconds < _MOST_SECONDS else 0.0
+    return replace(_tokens(value), units=Units(audio_seconds=heard))
+
+
+def _tokens(value: Mapping[str, Json]) -> Usage:
     if "prompt_tokens" in value or "input_tokens" not in value:
         return read_usage(value)
-    given, made = value.get("input_tokens_details"), value.get("output_tokens_details")
+    given = value.get("input_tokens_details", value.get("input_token_details"))
+    made = value.get("output_tokens_details")
     renamed: dict[str, Json] = {
         "prompt_tokens": value["input_tokens"],
         "completion_tokens": value.get("output_tokens"),
@@ -90,7 +102,25 @@ _NEWER = (
     "output_tokens",
     "total_tokens",
     "input_tokens_details",
+    "input_token_details",
     "output_tokens_details",
 )
+_MOST_SECONDS = 1e9
 
-LANGUAGE = opaque.Language(NAME, _PREFIXES, provider_error, _usage)
+
+def _units(path: str, field: opaque.FieldOf) -> Units:
+    """Speech is billed by what is spoken, and pictures by how many are asked for."""
+    path = path.partition("?")[0]
+    if path == "/audio/speech":
+        text = field("input")
+        return Units(characters=len(text)) if isinstance(text, str) else NO_UNITS
+    if path.startswith("/images/"):
+        asked = field("n")
+        number = int(asked) if isinstance(asked, str) and _NUMBER.fullmatch(asked) else asked
+        return Units(images=max(1, count(number)))
+    return NO_UNITS
+
+
+_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
+
+LANGUAGE = opaque.Language(NAME, _PREFIXES, provider_error, _usage, units=_units)

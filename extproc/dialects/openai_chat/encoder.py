@@ -13,7 +13,7 @@ import orjson
 from extproc.codec import jsontext, sse
 from extproc.dialects._extras import fill
 from extproc.dialects.openai_chat.errors import envelope
-from extproc.dialects.openai_chat.parts import NOTES, is_audio, thinking_field, tool_key
+from extproc.dialects.openai_chat.parts import NOTES, is_audio, own, thinking_field, tool_key
 from extproc.dialects.openai_chat.words import LEGACY, NAME, word_of, write_usage
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext, ReplyEncoder
@@ -90,7 +90,7 @@ class StreamEncoder:
                     return b""
                 return self._delta(event.choice, {"audio": {"data": event.data}})
             case Note():
-                return self._note(event)
+                return self._note(own(event))
             case Started():
                 return self._started(event)
             case PartEnded() | Vector() | Ranked() | Counted() | OpaqueChunk():
@@ -259,8 +259,8 @@ class WholeEncoder:
                     self._message(event.choice).calls[event.part] = (event, [])
             case MediaDelta() if is_audio(event.media_type):
                 self._message(event.choice).audio.append(event.data)
-            case Note() if event.dialect == NAME:
-                self._note(self._message(event.choice), event)
+            case Note() if (note := own(event)).dialect == NAME:
+                self._note(self._message(note.choice), note)
             case Started():
                 self._extra = event.extra.home(NAME)
             case ChoiceEnded():

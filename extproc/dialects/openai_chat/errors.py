@@ -14,7 +14,15 @@ from collections.abc import Mapping
 import orjson
 
 from extproc.codec import jsontext
-from extproc.dialects._errors import MAX_MESSAGE, class_of, refused_us, retry_after_of, unreadable
+from extproc.dialects._errors import (
+    MAX_MESSAGE,
+    class_of,
+    refused_us,
+    retry_after_of,
+    status_of,
+    unreadable,
+    wait_of,
+)
 from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
 from extproc.model.errors import (
@@ -86,7 +94,22 @@ def _error_object(value: Json) -> Mapping[str, Json]:
         return error
     if isinstance(error, str):
         return {"message": error, "code": value.get("code"), "type": value.get("type")}
-    return value
+    text = value.get("message", value)
+    details = text.get("detail") if isinstance(text, dict) else text
+    said = _told(details) if isinstance(details, list) else details
+    return {**value, "message": said}
+
+
+def _told(details: list[Json]) -> Json:
+    """Mistral's and vLLM's lists of what is wrong, each with its place, as one line."""
+    said = [
+        f"{'.'.join(map(str, place))}: {one['msg']}"
+        for one in details
+        if isinstance(one, dict)
+        and isinstance(place := one.get("loc"), list)
+        and isinstance(one.get("msg"), str)
+    ]
+    return "; ".join(said)
 
 
 def _classify(status: int, error: Mapping[str, Json], retry_after: float | None) -> GatewayError:
@@ -159,7 +182,7 @@ def envelope(error: GatewayError, call_id: str) -> bytes:
 
 def render_error(error: GatewayError, call_id: str) -> WireReply:
     """A whole reply. OpenAI has no 402: a spent budget is a 429 that must not be retried."""
-    status = error.status
+    status = status_of(error)
     headers = {
         "content-type": "application/json",
         "x-request-id": call_id,
@@ -167,9 +190,10 @@ def render_error(error: GatewayError, call_id: str) -> WireReply:
     }
     if isinstance(error, BudgetSpent):
         status, headers["x-should-retry"] = 429, "false"
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-        headers["retry-after-ms"] = str(round(error.retry_after * 1000))
+    wait = wait_of(error)
+    if wait is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
+        headers["retry-after-ms"] = str(round(wait * 1000))
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.allow:

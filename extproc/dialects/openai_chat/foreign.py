@@ -20,8 +20,6 @@ from extproc.dialects.openai_chat.home import given, put_hints, put_numbers
 from extproc.dialects.openai_chat.quirks import (
     Quirks,
     nearest_effort,
-    quirks_of,
-    refuses_max_tokens,
 )
 from extproc.dialects.openai_chat.words import NAME
 from extproc.model.call import Target
@@ -48,19 +46,21 @@ _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _NAME_LIMIT = 64
 
 
-def write_foreign(chat: Chat, target: Target, losses: Losses) -> tuple[bytes, Mapping[str, str]]:
+def write_foreign(
+    chat: Chat, target: Target, losses: Losses, quirks: Quirks
+) -> tuple[bytes, Mapping[str, str]]:
     """The body, and the client's names of renamed tools. Raises `Unsupported`, `InvalidRequest`."""
-    writer = _Writer(chat, target, losses)
+    writer = _Writer(chat, target, losses, quirks)
     body = jsontext.dumps(writer.body())
     return body, writer.names.renamed
 
 
 class _Writer:
-    def __init__(self, chat: Chat, target: Target, losses: Losses) -> None:
+    def __init__(self, chat: Chat, target: Target, losses: Losses, quirks: Quirks) -> None:
         self._chat = chat
         self._target = target
         self._losses = losses
-        self._quirks: Quirks = quirks_of(target)
+        self._quirks = quirks
         self.names = _tools.Names(_LEGAL_NAME, _BAD_IN_NAME, _NAME_LIMIT)
 
     def body(self) -> Object:
@@ -76,7 +76,8 @@ class _Writer:
         out["messages"] = messages
         if chat.stream:
             out["stream"] = True
-            out["stream_options"] = {"include_usage": True}
+            if not self._quirks.tells_usage:
+                out["stream_options"] = {"include_usage": True}
         self._put_tools(out)
         if chat.sampling is not NO_SAMPLING:
             self._put_sampling(out, chat.sampling)
@@ -165,8 +166,7 @@ class _Writer:
     def _put_sampling(self, out: Object, sampling: Sampling) -> None:
         quirks = self._quirks
         if sampling.max_tokens is not None:
-            newer = refuses_max_tokens(self._target.model)
-            out["max_completion_tokens" if newer else "max_tokens"] = sampling.max_tokens
+            out[quirks.limit or "max_tokens"] = sampling.max_tokens
         if sampling.stop:
             if len(sampling.stop) > quirks.stops:
                 most = f"at most {quirks.stops} sequences" if quirks.stops else "no stop sequences"
@@ -182,18 +182,20 @@ class _Writer:
         losses.foreign(reasoning.extra, NAME)
         if reasoning.summary is not None:
             losses.drop(Field.SUMMARY)
-        wanted = reasoning.effort
-        if wanted is None and reasoning.budget is not None:
-            wanted = _effort_of(reasoning.budget)
-            if reasoning.budget >= 0:
-                losses.drop(Field.BUDGET)
+        wanted, budget = reasoning.effort, reasoning.budget
+        if wanted is None and budget is not None:
+            wanted = _effort_of(budget)
         if wanted is None:
             return
         known = () if self._target.capabilities.reasoning is False else self._quirks.efforts
         effort = nearest_effort(wanted, known)
         if effort is not None:
             out["reasoning_effort"] = effort
-        if effort != wanted and (known or wanted != "none"):
+        if reasoning.effort is None:
+            # How much is the model's own matter where the client left it so.
+            if budget is not None and (budget >= 0 or effort is None):
+                losses.drop(Field.BUDGET)
+        elif effort != wanted and (known or wanted != "none"):
             losses.drop(Field.EFFORT)
 
 

@@ -190,7 +190,7 @@ class _Conversation:
             case Text() | Refusal():
                 return _text(part.text)
             case Image():
-                if self._vision is False:
+                if self._vision is False or Field.IMAGE not in self._quirks.media:
                     raise losses.refusal(Field.IMAGE, "the model takes no pictures")
                 if part.source.file_id is not None:
                     raise losses.refusal(Field.FILE_ID, _ONLY_ITS_OWN)
@@ -203,6 +203,8 @@ class _Conversation:
                 raise losses.refusal(field_of(part), "it has no place in a user's message")
 
     def _audio(self, part: Audio) -> Json:
+        if Field.AUDIO not in self._quirks.media:
+            raise self._losses.refusal(Field.AUDIO, "it takes no sound")
         source = part.source
         short = part.format or format_of(source.media_type)
         if source.data is None:
@@ -221,6 +223,8 @@ class _Conversation:
         media_type = (source.media_type or _PDF).partition(";")[0].lower()
         if media_type.startswith("text/"):
             return _text(self._plain(source.data, source.name))
+        if Field.DOCUMENT not in self._quirks.media:
+            raise self._losses.refusal(Field.DOCUMENT, "it takes no files")
         if media_type != _PDF:
             raise self._losses.refusal(Field.DOCUMENT, f"{media_type} is not a PDF or text")
         name = source.name or "document.pdf"

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from extproc.dialects._extras import fill
 from extproc.dialects._media import data_url
 from extproc.dialects.openai_chat.messages import CACHE_LIFE, is_plain
-from extproc.dialects.openai_chat.quirks import SETTINGS, refuses_max_tokens
+from extproc.dialects.openai_chat.quirks import SETTINGS, Quirks
 from extproc.dialects.openai_chat.words import CONTENT, FIELD, LEGACY, LIMIT, NAME, STOP
 from extproc.model.chat import (
     NO_SAMPLING,
@@ -49,7 +49,7 @@ from extproc.model.fields import Field
 Object: TypeAlias = dict[str, Json]
 
 
-def write_home(chat: Chat, model: str) -> Object:
+def write_home(chat: Chat, model: str, quirks: Quirks) -> Object:
     """The body for the model that the provider calls `model`."""
     extra = chat.extra.home(NAME)
     messages: list[Json] = []
@@ -60,7 +60,7 @@ def write_home(chat: Chat, model: str) -> Object:
         out["stream"] = True
         out["stream_options"] = {"include_usage": True}
     _tools(out, chat)
-    _limits(out, chat.sampling, extra, model)
+    _limits(out, chat.sampling, extra, quirks)
     put_numbers(out, chat.sampling, SETTINGS)
     if chat.output is not None:
         out["response_format"] = _output(chat.output)
@@ -72,17 +72,19 @@ def write_home(chat: Chat, model: str) -> Object:
     if chat.verbosity is not None:
         out["verbosity"] = chat.verbosity
     fill(out, extra)
+    if quirks.tells_usage:
+        out.pop("stream_options", None)
     return out
 
 
 # --- settings -------------------------------------------------------------------------------
 
 
-def _limits(out: Object, sampling: Sampling, extra: Mapping[str, Json], model: str) -> None:
+def _limits(out: Object, sampling: Sampling, extra: Mapping[str, Json], quirks: Quirks) -> None:
     if sampling.max_tokens is not None:
-        field = extra.get(LIMIT)
-        newer = field == "max_completion_tokens" or refuses_max_tokens(model)
-        out["max_completion_tokens" if newer else "max_tokens"] = sampling.max_tokens
+        given = extra.get(LIMIT)
+        usual = given if isinstance(given, str) else "max_tokens"
+        out[quirks.limit or usual] = sampling.max_tokens
     if sampling.stop:
         single = extra.get(STOP) == "string" and len(sampling.stop) == 1
         out["stop"] = sampling.stop[0] if single else list(sampling.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from extproc.dialects import _likelihood
 from extproc.dialects._parts import Parts
 from extproc.dialects.openai_chat.words import FIELD, NAME, reason_of, word_of
 from extproc.model.chat import NOTHING, Extra
@@ -77,10 +78,10 @@ def carries(events: Sequence[Event]) -> list[Event]:
                 parts.tool(parts.choice(event.choice), index, "", "", event.arguments, {})
             case MediaDelta() if event.data and is_audio(event.media_type):
                 parts.media(parts.choice(event.choice), event.data, None)
-            case Note() if event.dialect == NAME and event.kind in NOTES:
-                if isinstance(event.value, dict) and "audio" in event.value:
-                    parts.media_part(parts.choice(event.choice))
-                parts.note(parts.choice(event.choice), event.kind, event.value)
+            case Note() if (note := own(event)).dialect == NAME and note.kind in NOTES:
+                if isinstance(note.value, dict) and "audio" in note.value:
+                    parts.media_part(parts.choice(note.choice))
+                parts.note(parts.choice(note.choice), note.kind, note.value)
             case ChoiceEnded():
                 choice = parts.choice(event.choice)
                 at_home = event.extra.dialect == NAME
@@ -95,6 +96,11 @@ def carries(events: Sequence[Event]) -> list[Event]:
             case _:
                 pass
     return parts.out
+
+
+def own(note: Note) -> Note:
+    """A note in this language's shape, where another tells the same."""
+    return _likelihood.own(note, NAME, lambda tokens: {"content": list(tokens), "refusal": None})
 
 
 NOTES = frozenset({NoteKind.LOGPROBS, NoteKind.EXTRA, NoteKind.CITATION})

@@ -15,7 +15,7 @@ from extproc.dialects._loss import Losses
 from extproc.dialects._options import BODY_MEMBER
 from extproc.dialects.openai_chat.foreign import write_foreign
 from extproc.dialects.openai_chat.home import write_home
-from extproc.dialects.openai_chat.quirks import SETTINGS, path_of, refuses_max_tokens
+from extproc.dialects.openai_chat.quirks import SETTINGS, Quirks, path_of, quirks_of
 from extproc.dialects.openai_chat.words import LIMIT, NAME, OPTIONS
 from extproc.model.call import Target
 from extproc.model.chat import Chat, Extra
@@ -31,14 +31,15 @@ def render_chat(chat: Chat, target: Target) -> Rendered:
     Raises `Unsupported` for what this language cannot say and must not drop.
     """
     losses = Losses(target)
+    quirks = quirks_of(target)
     renamed: Mapping[str, str] = {}
     if chat.dialect != NAME:
-        body, renamed = write_foreign(chat, target, losses)
+        body, renamed = write_foreign(chat, target, losses, quirks)
     elif chat.raw:
-        body = _spliced_chat(chat, target.model)
+        body = _spliced_chat(chat, target.model, quirks)
     else:
         losses.settings(chat, SETTINGS)
-        body = jsontext.dumps(write_home(chat, target.model))
+        body = jsontext.dumps(write_home(chat, target.model, quirks))
     return Rendered(
         path=path_of(target, PATH),
         body=body,
@@ -50,12 +51,14 @@ def render_chat(chat: Chat, target: Target) -> Rendered:
     )
 
 
-def _spliced_chat(chat: Chat, model: str) -> bytes:
+def _spliced_chat(chat: Chat, model: str, quirks: Quirks) -> bytes:
     known = chat.extra.fields
     replace: dict[str, bytes] = {}
     add: dict[str, bytes] = {}
     remove: tuple[str, ...] = ()
-    if chat.stream:
+    if quirks.tells_usage:
+        remove = ("stream_options",) if "stream_options" in known else ()
+    elif chat.stream:
         options = known.get("stream_options")
         if "stream_options" not in known:
             add["stream_options"] = b'{"include_usage":true}'
@@ -63,12 +66,12 @@ def _spliced_chat(chat: Chat, model: str) -> bytes:
             replace["stream_options"] = b'{"include_usage":true}'
         elif options.get("include_usage") is not True:
             replace["stream_options"] = jsontext.dumps({**options, "include_usage": True})
-    if known.get(LIMIT) == "max_tokens" and refuses_max_tokens(model):
-        remove = ("max_tokens",)
-        newer = jsontext.dumps(chat.sampling.max_tokens)
+    given, wanted = known.get(LIMIT), quirks.limit
+    if isinstance(given, str) and wanted is not None and given != wanted:
+        remove = (*remove, given)
         # There as null, perhaps; a member must not be there twice.
-        where = replace if "max_completion_tokens" in known else add
-        where["max_completion_tokens"] = newer
+        where = replace if wanted in known else add
+        where[wanted] = jsontext.dumps(chat.sampling.max_tokens)
     return splice(chat.raw, chat.extra, chat.model, model, replace=replace, add=add, remove=remove)
 
 

@@ -11,12 +11,12 @@ import orjson
 
 from extproc.codec import jsontext, sse
 from extproc.dialects._extras import fill
+from extproc.dialects._likelihood import tokens_of
 from extproc.dialects._parts import Parts
 from extproc.dialects.openai_chat.errors import envelope
-from extproc.dialects.openai_chat.words import NAME as CHAT
 from extproc.dialects.openai_completions.words import (
     NAME,
-    logprobs_of_chat,
+    logprobs_of,
     reason_of,
     word_of,
     write_usage,
@@ -60,7 +60,7 @@ def _head(context: ReplyContext, extra: Mapping[str, Json]) -> dict[str, Json]:
 
 
 class _Logprobs:
-    """Log probabilities of each choice; chat's are turned into the older form."""
+    """Log probabilities of each choice; those of other languages are turned into the older form."""
 
     def __init__(self) -> None:
         self._offsets: dict[int, int] = {}
@@ -71,9 +71,10 @@ class _Logprobs:
             return None
         if note.dialect == NAME:
             return note.value
-        if note.dialect != CHAT:
+        tokens = tokens_of(note)
+        if not tokens:
             return None
-        said, offset = logprobs_of_chat(note.value, self._offsets.get(note.choice, 0))
+        said, offset = logprobs_of(tokens, self._offsets.get(note.choice, 0))
         self._offsets[note.choice] = offset
         return said
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from extproc.dialects._extras import SHAPE
+from extproc.dialects._likelihood import Token
 from extproc.dialects.openai_chat import words as chat
 from extproc.model.chat import NOTHING, Extra, Json
 from extproc.model.fields import Field
@@ -55,30 +56,26 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     return out
 
 
-def logprobs_of_chat(value: Json, offset: int) -> tuple[Json, int]:
-    """Chat's log probabilities in the older form, and where the text goes on after them."""
-    content = value.get("content") if isinstance(value, dict) else None
+def logprobs_of(told: Sequence[Token], offset: int) -> tuple[Json, int]:
+    """Likelihoods in the older form, and where the text goes on after them."""
     tokens: list[Json] = []
     numbers: list[Json] = []
     offsets: list[Json] = []
     tops: list[Json] = []
-    for item in content if isinstance(content, list) else []:
-        if not isinstance(item, dict):
-            continue
-        token = item.get("token")
-        text = token if isinstance(token, str) else ""
+    for item in told:
+        text = str(item["token"])
         tokens.append(text)
-        numbers.append(item.get("logprob"))
+        numbers.append(item["logprob"])
         offsets.append(offset)
         offset += len(text)
-        tops.append(_top(item.get("top_logprobs")))
+        tops.append(_top(item["top_logprobs"]))
     out: dict[str, Json] = {
         "tokens": tokens,
         "token_logprobs": numbers,
         "top_logprobs": tops,
         "text_offset": offsets,
     }
-    return (out if tokens else None), offset
+    return out, offset
 
 
 def _top(value: Json) -> Json:

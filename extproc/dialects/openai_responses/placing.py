@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from extproc.dialects._likelihood import tokens_of
 from extproc.dialects._tools import minted_id
 from extproc.dialects.openai_responses.carried import sealed
 from extproc.dialects.openai_responses.words import (
@@ -129,6 +130,8 @@ def cited(note: Note) -> list[Json]:
 
 def logprobs(note: Note) -> list[Json]:
     """A note's tokens, in the words that both of OpenAI's languages have."""
+    if note.dialect not in (NAME, "openai_chat"):
+        return list[Json](tokens_of(note))
     listed = note.value.get("content") if isinstance(note.value, dict) else None
     if not isinstance(listed, list):
         return []

@@ -290,7 +290,12 @@ def _thinks(target: Target) -> bool:
 
 
 def _reasoning(asked: Reasoning, target: Target, losses: Losses) -> Object:
-    """A budget becomes the effort that comes closest; who has a budget sees what is thought."""
+    """A budget becomes the effort that comes closest; who has a budget sees what is thought.
+
+    An effort alone asks for no summary. Its client sees no thought at OpenAI's own Chat
+    either, and OpenAI answers `summary` with 400 to organisations that it has not verified:
+    a request that works would fail by a member that the client cannot take back.
+    """
     effort, summary, budget = asked.effort, asked.summary, asked.budget
     efforts = _efforts(target)
     if not efforts:

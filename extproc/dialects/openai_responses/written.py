@@ -282,18 +282,17 @@ class Writer:
             self._losses.drop(Field.IS_ERROR)
             first = parts[0] if parts else None
             if isinstance(first, Text):
-                parts[0] = Text(_ERROR + first.text)
+                parts[0] = Text(_ERROR + first.text, first.cache, first.extra)
             else:
                 parts.insert(0, Text(_ERROR))
         if result.name is not None and self._at_home:
             out["name"] = result.name
         if "type" in home:
             out["type"] = home["type"]
-        first = parts[0] if parts else None
-        if len(parts) == 1 and isinstance(first, Text) and is_plain(first) and LISTED not in home:
-            out["output"] = first.text
+        written = [self._part(part, Role.TOOL) for part in parts]
+        if len(parts) == 1 and written[0] and is_plain(parts[0]) and LISTED not in home:
+            out["output"] = written[0]["text"]
         elif parts:
-            written = [self._part(part, Role.TOOL) for part in parts]
             out["output"] = [part for part in written if part is not None]
         fill(out, home)
         out.setdefault("output", "")

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from extproc.codec import jsontext
+from extproc.dialects._errors import status_of, wait_of
 from extproc.dialects.openai_chat import DIALECT as OPENAI
 from extproc.dialects.simple_query.reply import EmbedEncoder, StreamEncoder, WholeEncoder
 from extproc.dialects.simple_query.request import NAME, parse
@@ -33,7 +34,7 @@ from extproc.model.dialect import (
     WireReply,
 )
 from extproc.model.embed import Embed, Request
-from extproc.model.errors import BudgetSpent, GatewayError, Kind, Unsupported
+from extproc.model.errors import GatewayError, Unsupported
 from extproc.model.fields import Field
 
 
@@ -67,7 +68,7 @@ class SimpleQuery:
     def encoder(self, request: Request, context: ReplyContext) -> ReplyEncoder:
         match request:
             case Chat() if request.stream:
-                return StreamEncoder()
+                return StreamEncoder(context)
             case Chat():
                 return WholeEncoder(request, context)
             case Embed() if request.dialect != NAME:
@@ -79,15 +80,15 @@ class SimpleQuery:
 
     def render_error(self, error: GatewayError, call_id: str) -> WireReply:
         headers = {"content-type": "application/json", "x-sluice-error-origin": error.origin.value}
-        if error.retry_after is not None:
-            headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        wait = wait_of(error)
+        if wait is not None:
+            headers["retry-after"] = str(max(1, math.ceil(wait)))
         if error.status == 401:
             headers["www-authenticate"] = "Bearer"
         if error.allow:
             headers["allow"] = ", ".join(error.allow)
         body = jsontext.dumps({"error": error.message, "correlation_id": call_id})
-        status = BudgetSpent.status if error.kind is Kind.BUDGET else error.status
-        return WireReply(status, headers, body)
+        return WireReply(status_of(error), headers, body)
 
     def read_limits(self, head: ReplyHead) -> tuple[RateLimit, ...]:
         del head

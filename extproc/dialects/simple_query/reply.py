@@ -17,8 +17,8 @@ _EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 _DONE = b"data: [DONE]\n\n"
 
 
-def _error(error: GatewayError, context: ReplyContext) -> bytes:
-    return jsontext.dumps({"error": error.message, "correlation_id": context.call_id})
+def _error(error: GatewayError, context: ReplyContext, **more: Json) -> bytes:
+    return jsontext.dumps({"error": error.message, **more, "correlation_id": context.call_id})
 
 
 class WholeEncoder:
@@ -73,7 +73,14 @@ def _elapsed(context: ReplyContext) -> float:
 
 
 class StreamEncoder:
-    """Text as it comes. The end is an empty chunk of its own, so no text is held back for it."""
+    """One text behind what comes, so that the last says that it is: `{"chunk", "finished"}`.
+
+    A stream that breaks gives what it has, and no event of it says that it is finished.
+    """
+
+    def __init__(self, context: ReplyContext) -> None:
+        self._context = context
+        self._held = ""
 
     def head(self) -> tuple[int, Mapping[str, str]]:
         return 200, _EVENTS
@@ -81,13 +88,20 @@ class StreamEncoder:
     def feed(self, event: Event) -> bytes:
         match event:
             case TextDelta() if event.choice == 0 and event.text:
-                return sse.write(jsontext.dumps({"chunk": event.text, "finished": False}))
+                before, self._held = self._held, event.text
+                return _chunk(before) if before else b""
             case Finished():
-                return sse.write(b'{"chunk":"","finished":true}') + _DONE
+                return _chunk(self._held, b"true") + _DONE
             case Failed():
-                return sse.write(jsontext.dumps({"error": event.error.message, "finished": True}))
+                rest = _chunk(self._held) if self._held else b""
+                return rest + sse.write(_error(event.error, self._context, finished=False))
             case _:
                 return b""
+
+
+def _chunk(text: str, finished: bytes = b"false") -> bytes:
+    """With the blanks that the language's own page has."""
+    return sse.write(b'{"chunk": %b, "finished": %b}' % (jsontext.dumps(text), finished))
 
 
 class EmbedEncoder:

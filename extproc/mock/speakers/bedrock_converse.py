@@ -2,7 +2,7 @@
 
 Takes a request, gives a whole reply or all frames of an AWS event stream, in the
 shapes of the service model. As strict as `bedrock_rules` says; `choices.py` decides
-what is said. Of InvokeModel only the embeddings of Titan and Cohere are played.
+what is said. Of InvokeModel only embeddings (Titan, Cohere) and rankings (Amazon, Cohere) are played.
 Checks no signature. The model `missing-model` does not exist.
 """
 
@@ -21,6 +21,7 @@ from extproc.mock.answer import IDENT, Answer, Asked
 from extproc.mock.faults import Faults
 from extproc.mock.speakers import choices as talk
 from extproc.mock.speakers.bedrock_rules import SIGNATURE, inner, objects, thinks, wrong
+from extproc.mock.speakers.ranking import ranked, tokens
 
 Fields: TypeAlias = Mapping[str, object]
 
@@ -108,6 +109,8 @@ class BedrockConverse:
             vector = _vector(text, size if isinstance(size, int) else _SIZE)
             counted = max(1, writer.count(text))
             return _counted({"embedding": vector, "inputTextTokenCount": counted}, counted)
+        if "rerank" in model:
+            return self._rank(model, fields)
         texts = fields.get("texts")
         if "cohere.embed" not in model or not isinstance(texts, list):
             return self.error(400, "Malformed input request, please reformat your input.")
@@ -120,6 +123,16 @@ class BedrockConverse:
         vectors = [_vector(one, size if isinstance(size, int) else _SIZE) for one in said]
         reply = {"id": "mock", "embeddings": vectors, "response_type": "embeddings_floats"}
         return _counted({**reply, "texts": said}, sum(map(writer.count, said)))
+
+    def _rank(self, model: str, fields: Fields) -> Answer:
+        query, documents = fields.get("query"), fields.get("documents")
+        if not isinstance(query, str) or not isinstance(documents, list):
+            return self.error(400, "Malformed input request, please reformat your input.")
+        if ("cohere." in model) != ("api_version" in fields):
+            return self.error(400, "Malformed input request: #: key [api_version]")
+        given = cast("list[object]", documents)
+        results = ranked(query, given, fields.get("top_n"))
+        return _counted({"results": results}, tokens(query, given))
 
 
 _HEADERS = (("x-amzn-requestid", IDENT.decode()),)

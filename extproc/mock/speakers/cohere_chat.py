@@ -1,9 +1,10 @@
-"""Cohere as the provider's side of the wire: chat, embed and rerank of API v2, and rerank of v1.
+"""Cohere as the provider's side of the wire: chat, embed and rerank of API v2.
 
 Takes a request, gives a whole reply or all events of a stream, in the shapes of
 Cohere's API reference. As strict as `cohere_rules` says; `choices.py` decides what
 is said. With tools it says a plan, with documents it cites the first. The model
-`missing-model` does not exist.
+`missing-model` does not exist. The older `/v1/rerank` is a path that others have too:
+who asks for a model `rerank-*` there is answered here.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from extproc.mock.answer import IDENT, Answer, Asked
 from extproc.mock.faults import Faults
 from extproc.mock.speakers import choices as talk
 from extproc.mock.speakers.cohere_rules import objects, wrong, wrong_embed, wrong_rerank
+from extproc.mock.speakers.ranking import ranked, text
 
 Fields: TypeAlias = Mapping[str, object]
 
 _CHAT, _EMBED = "/v2/chat", "/v2/embed"
-_RERANKS = ("/v2/rerank", "/v1/rerank")
+_RERANK = "/v2/rerank"
 _ABSENT = "missing-model"
 _ID = IDENT.decode()
 _THOUGHT = ("Let", " me", " think", " about", " that", ".")
@@ -42,7 +44,7 @@ class CohereChat:
 
     def claims(self, path: str) -> bool:
         """By the path's end, so that any base path will do."""
-        return path.endswith((_CHAT, _EMBED, *_RERANKS))
+        return path.endswith((_CHAT, _EMBED, _RERANK))
 
     def answer(self, asked: Asked) -> Answer:
         """The reply, or Cohere's refusal."""
@@ -279,23 +281,15 @@ def _vector(text: str, size: int) -> list[float]:
 
 
 def _rerank(fields: Fields, faults: Faults) -> Answer:
-    """By how many words of the query a document has; the earlier of two equals first."""
-    wanted = set(str(fields["query"]).lower().split())
-    results: list[dict[str, object]] = []
-    for at, document in enumerate(cast("list[object]", fields["documents"])):
-        text = str(cast(Fields, document).get("text")) if isinstance(document, dict) else document
-        shared = len(wanted & set(str(text).lower().split()))
-        result: dict[str, object] = {"index": at, "relevance_score": shared / (len(wanted) or 1)}
-        if fields.get("return_documents") is True:
-            result["document"] = {"text": text}
-        results.append(result)
-    results.sort(key=lambda one: (-cast(float, one["relevance_score"]), one["index"]))
-    most = fields.get("top_n")
+    documents = cast("list[object]", fields["documents"])
+    results = ranked(fields["query"], documents, fields.get("top_n"))
+    if fields.get("return_documents") is True:
+        for one in results:
+            one["document"] = {"text": text(documents[cast(int, one["index"])])}
     meta: dict[str, object] = {"api_version": {"version": "2"}}
     if not faults.no_usage:
         meta["billed_units"] = {"search_units": 1}
-    kept = results[:most] if isinstance(most, int) else results
-    return _json({"id": _ID, "results": kept, "meta": meta})
+    return _json({"id": _ID, "results": results, "meta": meta})
 
 
 SPEAKER = CohereChat()

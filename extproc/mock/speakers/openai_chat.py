@@ -4,8 +4,8 @@ Takes a request, gives a whole reply or all events of a stream, in the shapes of
 the API reference (platform.openai.com/docs/api-reference/chat). Honours n, stop,
 max_tokens, max_completion_tokens, tools, tool_choice, parallel_tool_calls,
 response_format, reasoning_effort and stream_options; `choices.py` decides what is
-said, `openai_rules.py` what is refused. Also embeddings and, in small, the rest of
-the API. Checks no credential. The model `missing-model` does not exist.
+said, `openai_rules.py` what is refused. Also embeddings, rankings as vLLM has them and,
+in small, the rest of the API. Checks no credential. The model `missing-model` does not exist.
 
 Azure's paths (`/openai/deployments/NAME/...?api-version=V`) need their version.
 xAI, Mistral, DeepSeek and vLLM are known by their models' names, and answer as
@@ -24,7 +24,8 @@ import orjson
 from extproc.mock.answer import IDENT, Answer, Asked
 from extproc.mock.faults import Faults
 from extproc.mock.speakers import choices as talk
-from extproc.mock.speakers import openai_embeddings
+from extproc.mock.speakers import openai_embeddings, openai_rerank
+from extproc.mock.speakers.cohere_chat import SPEAKER as COHERE
 from extproc.mock.speakers.openai_houses import (
     House,
     envelope,
@@ -37,6 +38,7 @@ from extproc.mock.speakers.openai_other import other
 from extproc.mock.speakers.openai_rules import Wrong, wrong
 
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "o4-mini")
+_POSTS = ("/chat/completions", "/embeddings", "/rerank")
 _ABSENT = "missing-model"
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 _CREATED = 1_767_225_600
@@ -58,8 +60,7 @@ class OpenAIChat:
 
     def claims(self, path: str) -> bool:
         """By the path's end, so that any base path will do."""
-        ends = ("/chat/completions", "/embeddings", "/models")
-        return path.endswith(ends) or "/models/" in path
+        return path.endswith((*_POSTS, "/models")) or "/models/" in path
 
     def answer(self, asked: Asked) -> Answer:
         """The reply, or OpenAI's refusal."""
@@ -67,7 +68,7 @@ class OpenAIChat:
         if "/deployments/" in path and "api-version=" not in query:
             error = {"code": "404", "message": "Resource not found"}
             return Answer(404, "application/json", orjson.dumps({"error": error}))
-        if path.endswith(("/chat/completions", "/embeddings")):
+        if path.endswith(_POSTS):
             if asked.method != "POST":
                 return self._refuse(405, f"Not allowed to {asked.method} on {path}.")
             return self._ask(asked, path)
@@ -140,6 +141,8 @@ class OpenAIChat:
         model = model.partition(";")[0]
         if model == _ABSENT:
             return self._no_model(model)
+        if path.endswith("/rerank") and model.startswith("rerank-"):
+            return COHERE.answer(asked)
         house = house_of(model)
         if model == "grok-wrong-key":
             text = (
@@ -149,8 +152,12 @@ class OpenAIChat:
         return self._housed(house, self._speak(asked, model, fields, house))
 
     def _speak(self, asked: Asked, model: str, fields: dict[str, object], house: House) -> Answer:
-        if asked.path.partition("?")[0].endswith("/embeddings"):
-            made = openai_embeddings.reply(fields, model, asked.faults)
+        path = asked.path.partition("?")[0]
+        if path.endswith("/embeddings") and openai_embeddings.refuses(model):
+            return self._refuse(403, "You are not allowed to generate embeddings from this model")
+        if path.endswith(("/embeddings", "/rerank")):
+            speaks = openai_embeddings if path.endswith("/embeddings") else openai_rerank
+            made = speaks.reply(fields, model, asked.faults)
             return self._wrong(made) if isinstance(made, Wrong) else _json(made)
         return self._complete(asked, model, known(house, fields), house)
 

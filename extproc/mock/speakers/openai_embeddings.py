@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -21,6 +22,14 @@ from extproc.mock.speakers.openai_rules import Wrong
 _USUAL = 16
 _MOST = 3072
 _MOST_INPUTS = 2048
+
+
+_CHATS = re.compile(r"gpt-|chatgpt-|o\d")
+
+
+def refuses(model: str) -> bool:
+    """Whether it is a model of OpenAI's that chats, and makes no vectors."""
+    return _CHATS.match(model) is not None
 
 
 def reply(fields: Mapping[str, object], model: str, faults: Faults) -> dict[str, object] | Wrong:

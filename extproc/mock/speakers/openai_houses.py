@@ -25,7 +25,8 @@ class House:
     and `always`: models that think without showing it, or without being asked. `thought` is where
     thinking stands in a message: a member's name, or `content` for a part of it. `beside`:
     thinking is counted beside the completion. `ids` is the form of a call's id, `longest_id` its most
-    characters, `made` one of its own with room for two numbers. `sees`: it takes pictures.
+    characters, `made` one of its own with room for two numbers. `parts` are the kinds of a
+    user's content that it takes, None: all that OpenAI does.
     `refuses_apart`: a refusal has a member of its own. `tells_usage`: streams end with it, asked or not.
     """
 
@@ -42,17 +43,18 @@ class House:
     ids: re.Pattern[str] | None = None
     longest_id: int = 40
     made: str = "call_mock{:02d}{:02d}"
-    sees: bool = True
+    parts: tuple[str, ...] | None = None
     refuses_apart: bool = False
     tells_usage: bool = False
 
 
 _OPENAI = House(silent=re.compile(r"o\d|gpt-"), refuses_apart=True)
-_XAI = House("xai", beside=True)
+_XAI = House("xai", beside=True, parts=("text", "image_url"))
 _XAI_REASONS = House(
     "xai",
     refuses=frozenset({"presence_penalty", "frequency_penalty", "stop"}),
     beside=True,
+    parts=("text", "image_url"),
     silent=re.compile(r"grok-4"),
     always=re.compile(r"grok-4"),
 )
@@ -77,13 +79,16 @@ _MISTRAL = House(
             "n",
             "prediction",
             "parallel_tool_calls",
+            "prompt_cache_key",
             "prompt_mode",
+            "reasoning_effort",
             "safe_prompt",
         }
     ),
     in_messages=frozenset({"role", "content", "tool_calls", "tool_call_id", "name", "prefix"}),
     always=re.compile(r"magistral"),
     thought="content",
+    parts=("text", "image_url", "document_url", "input_audio", "reference"),
     ids=re.compile(r"[A-Za-z0-9]{9}"),
     made="mock{:02d}{:03d}",
     tells_usage=True,
@@ -95,7 +100,6 @@ _DEEPSEEK = House(
             "max_completion_tokens",
             "reasoning_effort",
             "seed",
-            "n",
             "logit_bias",
             "user",
             "metadata",
@@ -107,11 +111,12 @@ _DEEPSEEK = House(
     always=re.compile(r"deepseek-reasoner"),
     longest_id=64,
     made="call_00_mock{:02d}{:02d}abcdefghijkl",
-    sees=False,
+    parts=("text",),
 )
 _VLLM = House(
     "vllm",
     thought="reasoning",
+    parts=("text", "image_url", "video_url", "audio_url", "input_audio"),
     longest_id=64,
     made="chatcmpl-tool-mock{:02d}{:02d}" + "0123456789abcdef01234567",
 )
@@ -146,8 +151,12 @@ def refused(house: House, model: str, fields: Fields, messages: Sequence[Fields]
         if name in house.refuses:
             return _unsupported(model, name)
     effort = fields.get("reasoning_effort")
+    if house.name == "mistral" and effort is not None and not model.startswith("mistral-small"):
+        return _extra("body", "reasoning_effort")
     if house.name == "xai" and effort is not None and not _thinks_at_will(model, effort):
         return _unsupported(model, "reasoning_effort")
+    if house.name == "deepseek" and fields.get("n") not in (None, 1):
+        return Wrong("Invalid n value (currently only n = 1 is supported)", "n")
     form = fields.get("response_format")
     kind = cast(Fields, form).get("type") if isinstance(form, dict) else None
     if kind is not None and kind not in house.forms:
@@ -181,9 +190,13 @@ def _in_message(house: House, message: Fields, at: int) -> Wrong | None:
                 return _extra("body", "messages", at, role, name)
     content = message.get("content")
     parts = cast("list[object]", content) if isinstance(content, list) else []
-    if not house.sees and any(isinstance(p, dict) and "image_url" in p for p in parts):
-        text = f"messages[{at}]: unknown variant `image_url`, expected `text`"
-        return Wrong(text, "messages", "invalid_request_error")
+    kinds = [str(cast(Fields, part).get("type")) for part in parts if isinstance(part, dict)]
+    known = house.parts
+    for kind in kinds if known is not None and role == "user" else ():
+        if known is not None and kind not in known:
+            wanted = ", ".join(f"`{one}`" for one in known)
+            text = f"messages[{at}]: unknown variant `{kind}`, expected one of {wanted}"
+            return Wrong(text, "messages", "invalid_request_error")
     calls = message.get("tool_calls")
     ids = [
         cast(Fields, c).get("id") for c in cast("list[object]", calls or []) if isinstance(c, dict)

@@ -29,6 +29,7 @@ Count = Callable[[Matrix, str, str], tuple[int, str]]
 Embed = Callable[[Matrix, str, list[str]], Vectors]
 
 EMBEDDERS = tuple(name for name, one in PROVIDERS.items() if "embedding" in one.skills)
+RANKERS = tuple(name for name, one in PROVIDERS.items() if "ranking" in one.skills)
 COUNTS_ITSELF = frozenset(
     {
         "openai_responses",

@@ -98,6 +98,8 @@ def _thinking(client: str, provider: Provider) -> Found:
         lost.append(Field.SUMMARY)
     if client in _BY_BUDGET and language in _BY_EFFORT:
         lost.append(Field.BUDGET)
+    if provider.effortless:
+        lost.append(Field.BUDGET if client in _BY_BUDGET else Field.EFFORT)
     signed = client in _ECHO_SIGNED and language in _SIGNED
     quiet = (client, language) == ("openai_chat", "openai_responses") or provider.hides
     if not (quiet or signed):
@@ -172,15 +174,31 @@ _OF_PROVIDERS: Mapping[tuple[str, str], Found] = {
     # Its models see nothing, and know of schemas by words only.
     ("image", "deepseek"): _refused(Field.IMAGE),
     ("pictured", "deepseek"): _refused(Field.IMAGE),
+    ("document", "mistral"): _refused(Field.DOCUMENT),
+    ("document", "xai"): _refused(Field.DOCUMENT),
+    ("document", "deepseek"): _refused(Field.DOCUMENT),
+    ("audio", "xai"): _refused(Field.AUDIO),
+    ("audio", "deepseek"): _refused(Field.AUDIO),
     ("structured", "deepseek"): _lossy(Field.OUTPUT),
+    ("answers", "deepseek"): _refused(Field.N),
+    ("logprobs", "mistral"): _refused(Field.LOGPROBS),
     # Schemas by the arguments of a tool.
     ("structured", "older-claude"): _lossy(Field.OUTPUT),
 }
-_AT_HOME = frozenset({("image", "deepseek"), ("structured", "deepseek")})
+_AT_HOME = frozenset(
+    {
+        *((what, "deepseek") for what in ("image", "document", "audio", "structured", "answers")),
+        *((what, "mistral") for what in ("thinking", "logprobs", "document")),
+        *((what, "xai") for what in ("document", "audio")),
+    }
+)
 """what goes to its own provider as it came, and is refused there"""
 
 
 def _declined(scenario: str, client: str, provider: Provider) -> bool:
+    if (scenario, provider.name) == ("document", "vllm"):
+        # What a server of this kind takes is up to its model.
+        return True
     home = client == provider.dialect
     if (scenario, client) == ("system within", "cohere_chat"):
         return home

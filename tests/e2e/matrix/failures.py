@@ -40,7 +40,7 @@ _OPENAI: Mapping[str, Seen] = {
     "unknown model": _seen("NotFoundError", 404),
     "rate limit": _seen("RateLimitError", 429),
     "failure": _seen("InternalServerError", 500),
-    "overloaded": _seen("InternalServerError", 503, 529),
+    "overloaded": _seen("InternalServerError", 503),
 }
 EXPECTED: Mapping[str, Mapping[str, Seen]] = {
     "openai_chat": _OPENAI,
@@ -53,7 +53,7 @@ EXPECTED: Mapping[str, Mapping[str, Seen]] = {
         "unknown model": _seen("ClientError", 404),
         "rate limit": _seen("ClientError", 429),
         "failure": _seen("ServerError", 500),
-        "overloaded": _seen("ServerError", 503, 529),
+        "overloaded": _seen("ServerError", 503),
     },
     "bedrock_converse": {
         "bad request": _seen("ValidationException", 400),
@@ -69,7 +69,7 @@ EXPECTED: Mapping[str, Mapping[str, Seen]] = {
         "unknown model": _seen("ResponseError", 404),
         "rate limit": _seen("ResponseError", 429),
         "failure": _seen("ResponseError", 500),
-        "overloaded": _seen("ResponseError", 503, 529),
+        "overloaded": _seen("ResponseError", 503),
     },
     "cohere_chat": {
         "bad request": _seen("BadRequestError", 400),
@@ -85,6 +85,6 @@ EXPECTED: Mapping[str, Mapping[str, Seen]] = {
         "unknown model": _seen("HTTP", 404),
         "rate limit": _seen("HTTP", 429),
         "failure": _seen("HTTP", 500),
-        "overloaded": _seen("HTTP", 503, 529),
+        "overloaded": _seen("HTTP", 503),
     },
 }

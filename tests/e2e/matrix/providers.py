@@ -42,7 +42,8 @@ class Provider:
     """`skills` are models for what `model` cannot do. `block` is what its configuration has besides.
 
     `base` follows the mock's address. `auth` is how its requests are signed. `wordless`: it
-    refuses in plain text. `hides`: what it thinks is not shown.
+    refuses in plain text. `hides`: what it thinks is not shown. `effortless`: it cannot be told
+    how much to think.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Provider:
     auth: Literal["key", "aws", "google"] = "key"
     wordless: bool = False
     hides: bool = False
+    effortless: bool = False
 
     @property
     def signed(self) -> bool:
@@ -90,7 +92,11 @@ LANGUAGES = (
         "OpenAI Chat",
         "gpt-5-mini",
         # OpenAI's own do not show in this language what they think.
-        {"thinking": "qwen3", "embedding": "text-embedding-3-small"},
+        {
+            "thinking": "qwen3",
+            "embedding": "text-embedding-3-small",
+            "ranking": "jina-reranker-v3",
+        },
         "/v1",
     ),
     Provider("openai_responses", "openai_responses", "OpenAI Responses", "gpt-5-mini", base="/v1"),
@@ -107,7 +113,7 @@ LANGUAGES = (
         "bedrock_converse",
         "Bedrock",
         "anthropic.claude-sonnet-4-5-20250929-v1:0",
-        {"embedding": "amazon.titan-embed-text-v2:0"},
+        {"embedding": "amazon.titan-embed-text-v2:0", "ranking": "amazon.rerank-v1:0"},
     ),
     Provider(
         "ollama_chat",
@@ -144,7 +150,7 @@ LANGUAGES = (
 _VERTEX = {"variant": "vertex", "project": PROJECT, "region": REGION}
 _PLACE = f"/v1(beta1)?/projects/{PROJECT}/locations/{REGION}/publishers"
 
-_DEEPSEEK = {"capabilities": {"deepseek-*": {"vision": False, "json_schema": False}}}
+_DEEPSEEK = {"capabilities": {"deepseek-*": {"json_schema": False}}}
 
 VARIANTS = (
     Provider(
@@ -220,6 +226,7 @@ VARIANTS = (
             "/v1/chat/completions", "authorization", {}, ("max_completion_tokens", "seed")
         ),
         wordless=True,
+        effortless=True,
     ),
     Provider(
         "xai",

@@ -31,6 +31,8 @@ _AWAY = (
     "openai_completions",
 )
 """providers of every language but the client's"""
+_NOT_OPENAI = _AWAY[1:]
+"""of every language but the two newer of OpenAI's"""
 
 
 def _dropped(name: str, *providers: str) -> dict[str, Cell]:
@@ -116,9 +118,24 @@ SETTINGS = (
             *("anthropic_messages", "ollama_chat", "cohere_chat", "openai_completions"),
         ),
     ),
-    Setting("store: true", {"store": True}, _refused("store", *_AWAY)),
+    Setting("store: true", {"store": True}, _refused("store", *_NOT_OPENAI)),
+    Setting("store: false", {"store": False}, silent=True),
     Setting(
-        "a strict tool", {"tools": [_TOOL]}, {**_dropped("strict", "ollama_chat"), **_NO_TOOLS}
+        "prompt_cache_key",
+        {"prompt_cache_key": "talk-1"},
+        _dropped("prompt_cache_key", *_NOT_OPENAI),
+    ),
+    Setting("verbosity", {"verbosity": "low"}, _dropped("verbosity", *_NOT_OPENAI)),
+    Setting(
+        "safety_identifier",
+        {"safety_identifier": "someone"},
+        # Anthropic's word for it is `metadata.user_id`.
+        _dropped("safety_identifier", *_NOT_OPENAI[1:]),
+    ),
+    Setting(
+        "a strict tool",
+        {"tools": [_TOOL]},
+        {**_dropped("tools.function.strict", "ollama_chat"), **_NO_TOOLS},
     ),
     Setting(
         "tool_choice: required",
@@ -126,13 +143,18 @@ SETTINGS = (
         # Nothing else of the request is looked at once it is refused.
         {**_refused("tool_choice", "ollama_chat"), **_NO_TOOLS},
     ),
-    Setting("tool_choice: none", {"tools": [_TOOL], "tool_choice": "none"}, silent=True),
+    Setting(
+        "tool_choice: none",
+        {"tools": [_TOOL], "tool_choice": "none"},
+        _dropped("tools", "openai_completions"),
+        silent=True,
+    ),
     Setting(
         "parallel_tool_calls: false",
         {"tools": [_TOOL], "parallel_tool_calls": False},
         {
             **_dropped("parallel_tool_calls", "gemini_generate", "bedrock_converse", "cohere_chat"),
-            "ollama_chat": Cell("lossy", ("strict", "parallel_tool_calls")),
+            "ollama_chat": Cell("lossy", ("tools.function.strict", "parallel_tool_calls")),
             **_NO_TOOLS,
         },
     ),

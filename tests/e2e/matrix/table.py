@@ -34,7 +34,7 @@ streamed replies.
 | yes | all of it arrives, on both sides |
 | (1) | it works, but a part gets lost: the note below the table names it in the client's words, and so does `x-sluice-dropped` on the reply |
 | no (1) | it is refused with status 400, before the provider is asked; the note names the field in the client's words |
-| theirs | the request goes to a provider of the client's own language as it is, and the provider refuses it |
+| theirs | the provider itself refuses it, and the client reads its words: mostly where a request goes as it is, to a provider of the client's own language |
 | - | the client's language has no word for it |
 
 With `x-sluice-strict: 1` on a request, what would be dropped is refused too: every cell with a

@@ -12,7 +12,7 @@ import cohere
 import openai
 import pytest
 
-from tests.e2e.matrix.beside import COUNTS, COUNTS_ITSELF, EMBEDDERS, EMBEDS
+from tests.e2e.matrix.beside import COUNTS, COUNTS_ITSELF, EMBEDDERS, EMBEDS, RANKERS
 from tests.e2e.matrix.clients import (
     CLIENTS,
     AnthropicClient,
@@ -25,6 +25,7 @@ from tests.e2e.matrix.clients import (
 from tests.e2e.matrix.matrix import Matrix
 from tests.e2e.matrix.providers import LANGUAGES, VARIANTS, alias, any_model
 from tests.e2e.matrix.talk import Ask, Client, Failed
+from tests.e2e.processes import eventually
 
 # Cohere's SDK uses what its own base has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute")
@@ -109,6 +110,16 @@ def test_packed_or_not_the_numbers_are_the_same(matrix: Matrix, provider: str) -
         assert EMBEDS[packed](matrix, model, text)[0] == pytest.approx(plain, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "provider", ["openai_chat", "bedrock_converse", "ollama_chat", "cohere_chat"]
+)
+def test_vectors_are_booked(matrix: Matrix, provider: str) -> None:
+    """A14: by the tokens that the provider tells."""
+    before = matrix.gateway.metric("sluice_tokens_total")
+    EMBEDS["openai (float)"](matrix, alias(provider, "embedding"), TEXTS[:1])
+    eventually(lambda: matrix.gateway.metric("sluice_tokens_total") > before, 5, "tokens booked")
+
+
 def test_a_list_for_a_model_of_one_text(matrix: Matrix) -> None:
     with pytest.raises(openai.BadRequestError, match="one by one") as caught:
         EMBEDS["openai (float)"](matrix, alias("bedrock_converse", "embedding"), TEXTS)
@@ -125,17 +136,15 @@ def test_vectors_where_there_are_none(matrix: Matrix, provider: str) -> None:
 # --- ranking
 
 
-def test_ranking(matrix: Matrix) -> None:
+@pytest.mark.parametrize("provider", RANKERS)
+def test_ranking(matrix: Matrix, provider: str) -> None:
     sdk = matrix.client(CohereClient).sdk
     documents = ["the sea is blue", "a river runs to the sea", "bread"]
-    made = sdk.rerank(
-        model=alias("cohere_chat", "ranking"), query="river", documents=documents, top_n=2
-    )
-    assert len(made.results) == 2
-    assert {one.index for one in made.results} <= {0, 1, 2}
+    made = sdk.rerank(model=alias(provider, "ranking"), query="river", documents=documents, top_n=2)
+    assert [one.index for one in made.results] == [1, 0]
 
 
-@pytest.mark.parametrize("provider", sorted(set(NAMES) - {"cohere_chat"}))
+@pytest.mark.parametrize("provider", sorted(set(NAMES) - set(RANKERS)))
 def test_ranking_where_there_is_none(matrix: Matrix, provider: str) -> None:
     sdk = matrix.client(CohereClient).sdk
     with pytest.raises(cohere.BadRequestError):
@@ -234,11 +243,11 @@ def test_a_providers_own_headers_stay_with_us(matrix: Matrix, provider: str) -> 
 
 # --- names of models
 
-NAMES = ["../../etc", "a/../b", "a%2Fb", "a%2e%2e", "a;b=c", "a?b=c", "a#b", "a\\b", "a\nb"]
+PATHLIKE = ["../../etc", "a/../b", "a%2Fb", "a%2e%2e", "a;b=c", "a?b=c", "a#b", "a\\b", "a\nb"]
 
 
 @pytest.mark.parametrize("provider", ["gemini_generate", "bedrock_converse"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PATHLIKE)
 def test_names_that_would_be_paths(matrix: Matrix, name: str, provider: str) -> None:
     """trap 63: refused before a path is made of it."""
     matrix.gateway.mock.clear()
