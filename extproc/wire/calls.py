@@ -108,6 +108,7 @@ class Exchange:
         "_stream",
         "_task",
         "_uncredited",
+        "_unsent",
     )
 
     def __init__(self, calls: Calls, lines: Lines, stream: int, conversation: Conversation) -> None:
@@ -128,6 +129,8 @@ class Exchange:
         self._settling = False
         self._counted = 0
         self._uncredited = 0
+        self._unsent = 0
+        """bytes of the answer that waits for the peer's window"""
 
     def expire_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -145,12 +148,13 @@ class Exchange:
         if self._task is None:
             self._work()
         if not self._settling and (
-            self._messages.held or self._counted or self._uncredited >= _CREDIT
+            self._messages.held or self._unsent or self._counted or self._uncredited >= _CREDIT
         ):
             self._account()
 
     def sendable(self) -> None:
         self._blocked = False
+        self._unsent = 0
         if not self._settling:
             self._go_on()
 
@@ -196,7 +200,7 @@ class Exchange:
 
     def _account(self) -> None:
         """Counts what is held; new credit for the rest, unless an answer waits: then its peer does."""
-        held = self._messages.held
+        held = self._messages.held + self._unsent
         if held != self._counted:
             self._calls.held += held - self._counted
             self._counted = held
@@ -212,7 +216,9 @@ class Exchange:
         if not self._begun:
             self._begun = True
             http2.begin(self._stream, grpc_frames.REPLY)
-        self._blocked = not http2.send(self._stream, grpc_frames.message(answer))
+        if not http2.send(self._stream, grpc_frames.message(answer)):
+            self._blocked = True
+            self._unsent = len(answer)
 
     def _answered(self, task: asyncio.Task[bytes]) -> None:
         """The answer that had to wait."""
@@ -281,7 +287,7 @@ class Exchange:
             block = grpc_frames.ENDED_OK
         else:
             block = grpc_frames.REPLY + grpc_frames.ENDED_OK
-        self._lines.http2.finish(self._stream, block)
+        self._lines.http2.finish(self._stream, block, at_once=status is not Status.OK)
         self._lines.ended(self._stream)
         self._calls.over(self)
 

@@ -171,3 +171,13 @@ def goaway(last: int, code: Code, why: str = "") -> bytes:
 def headers(stream: int, block: bytes, *, end: bool) -> bytes:
     """`block` is at most MAX_FRAME bytes: ours are short."""
     return frame(Kind.HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block)
+
+
+def unpadded(payload: bytes) -> bytes:
+    """6.1: the first byte says how much at the end is padding."""
+    if not payload:
+        raise BadSize("a padded frame without its padding's length")
+    padding = payload[0]
+    if padding >= len(payload):
+        raise BadFrame("more padding than frame")
+    return payload[1 : len(payload) - padding]

@@ -58,6 +58,8 @@ from extproc.wire.requests import request_headers
 _DRAIN_PING = b"draining"
 _SETTING = struct.Struct(">HL")
 _SETTINGS, _CONTINUATION = int(Kind.SETTINGS), int(Kind.CONTINUATION)
+_BLOCK_PER_UNIT = 256
+"""octets of a header block over the limit that cost as much as a stream in vain"""
 _STREAMS_PER_UNIT = 64
 """streams whose windows a SETTINGS frame may move for the price of one idle frame"""
 
@@ -156,6 +158,8 @@ class Connection:
         try:
             self._in += data[self._read(data, events) :]
         except PeerError as error:
+            # Their frames would hold on to all that was received.
+            error.__traceback__ = error.__context__ = None
             self._fail(error)
             events.append(Failed(error))
         return events
@@ -219,7 +223,7 @@ class Connection:
         if stream.credit < 0:
             raise BadWindow("more data than the stream's window")
         if flags & PADDED:
-            payload = _unpadded(payload)
+            payload = frames.unpadded(payload)
             self.consumed(stream_id, size - len(payload))
         if flags & END_STREAM:
             stream.ended = True
@@ -234,7 +238,7 @@ class Connection:
         if not stream_id & 1:
             raise BadFrame(f"a client opened stream {stream_id}")
         if flags & PADDED:
-            payload = _unpadded(payload)
+            payload = frames.unpadded(payload)
         if flags & PRIORITY:
             if len(payload) < 5:
                 raise BadSize("HEADERS without room for their priority")
@@ -281,6 +285,7 @@ class Connection:
             return
         self._seen = self._accepted = stream_id
         if fields is None:
+            self._vain.spend(len(block) // _BLOCK_PER_UNIT)
             self._refuse(stream_id, Code.ENHANCE_YOUR_CALM, events)
             return
         if len(self._streams) >= self._limits.streams:
@@ -318,22 +323,25 @@ class Connection:
         if flags & ACK:
             self._hpack.limit(0)
             return
+        window = self._outbox.stream_window
         for key, value in _SETTING.iter_unpack(payload):
             match key:
+                case Setting.INITIAL_WINDOW_SIZE if value > MAX_WINDOW:
+                    raise BadWindow(f"INITIAL_WINDOW_SIZE is {value}")
                 case Setting.INITIAL_WINDOW_SIZE:
-                    self._move_windows(value, events)
+                    window = value
                 case Setting.ENABLE_PUSH if value > 1:
                     raise BadFrame(f"ENABLE_PUSH is {value}")
                 case Setting.MAX_FRAME_SIZE if not MAX_FRAME <= value < 2**24:
                     raise BadFrame(f"MAX_FRAME_SIZE is {value}")
                 case _:
                     pass
+        if window != self._outbox.stream_window:
+            self._move_windows(window, events)
         self._outbox.put(frames.frame(Kind.SETTINGS, ACK, 0))
 
     def _move_windows(self, size: int, events: list[Event]) -> None:
         """6.9.2. All streams move by the difference, and may go below zero."""
-        if size > MAX_WINDOW:
-            raise BadWindow(f"INITIAL_WINDOW_SIZE is {size}")
         self._idle.spend(len(self._streams) // _STREAMS_PER_UNIT)
         change = size - self._outbox.stream_window
         self._outbox.stream_window = size
@@ -341,8 +349,10 @@ class Connection:
             stream.window += change
             if stream.window > MAX_WINDOW:
                 raise BadWindow("a stream's window is too large")
-            if change > 0 and stream.queue and self._outbox.pump(stream):
-                self._emptied(stream, events)
+            if change > 0 and stream.queue:
+                self._idle.spend()
+                if self._outbox.pump(stream):
+                    self._emptied(stream, events)
 
     def _on_other(self, _: int, __: int, ___: bytes, ____: list[Event]) -> None:
         """5.5: PRIORITY, GOAWAY and what we do not know."""
@@ -404,12 +414,12 @@ class Connection:
         stream = self._streams.get(stream_id)
         return stream is None or self._outbox.send(stream, data)
 
-    def finish(self, stream_id: int, block: bytes) -> None:
-        """The last header block, after all data."""
+    def finish(self, stream_id: int, block: bytes, *, at_once: bool = False) -> None:
+        """The last header block, after all data. `at_once` lets go what still waits for a window."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return
-        if stream.queue:
+        if stream.queue and not at_once:
             stream.trailers = block
             return
         self._outbox.headers(stream, block, end=True)
@@ -487,13 +497,3 @@ class Connection:
             self._outbox.stop(frames.goaway(self._accepted, code, why))
             self._streams.clear()
             self._in.clear()
-
-
-def _unpadded(payload: bytes) -> bytes:
-    """6.1: the first byte says how much at the end is padding."""
-    if not payload:
-        raise BadSize("a padded frame without its padding's length")
-    padding = payload[0]
-    if padding >= len(payload):
-        raise BadFrame("more padding than frame")
-    return payload[1 : len(payload) - padding]

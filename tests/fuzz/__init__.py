@@ -1,1 +1,1 @@
-"""`make fuzz`: bad input of every kind, against every dialect and our HTTP/2."""
+"""`make fuzz`: bad input of every kind, against every dialect and both transports."""

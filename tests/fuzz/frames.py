@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import re
 import sys
 import time
 import traceback
@@ -28,7 +29,7 @@ from typing import Any
 
 from extproc.wire.calls import Calls
 from extproc.wire.eager import Eager
-from extproc.wire.frames import HEAD_SIZE, MAX_FRAME, Limits, PeerError
+from extproc.wire.frames import HEAD_SIZE, MAX_FRAME, Kind, Limits, PeerError
 from extproc.wire.hpack import DEFAULT_TABLE, encode
 from extproc.wire.http2 import Connection, Data, Event, Failed, Request, Reset, Sendable
 from extproc.wire.native_server import _Link  # pyright: ignore[reportPrivateUsage]
@@ -63,22 +64,22 @@ MOST_HELD = (
 MOST_CALLS = 30
 """of functions, for each byte that came, beyond some"""
 MOST_SECONDS = 2.0
-LONG_ROUNDS = 150
+LONG_ROUNDS = 500
 
 
-def sequence(seed: int) -> None:
+def sequence(seed: int, kind: type[Connection] = Connection) -> None:
     """One sequence. Raises AssertionError, or what the code under test must not raise."""
     dice = Random(seed)
     begun = time.process_time()
-    match seed % 50:
+    match seed % 200:
         case 0:
-            _long(dice)
+            _long(_Served(dice, kind), dice)
         case 1 | 11 | 21 | 31 | 41:
-            _counted(dice)
+            _counted(_Served(dice, kind), dice)
         case n if n % 5 == 2:
             asyncio.run(_whole(dice))
         case _:
-            _core(dice)
+            _core(_Served(dice, kind), dice)
     assert time.process_time() - begun < MOST_SECONDS, "it took too long"
 
 
@@ -88,15 +89,17 @@ def sequence(seed: int) -> None:
 class _Served:
     """A connection whose server answers as the dice say, and checks what it is told."""
 
-    def __init__(self, dice: Random) -> None:
+    def __init__(self, dice: Random, kind: type[Connection]) -> None:
         self._dice = dice
         self.clock = FakeClock()
-        self.connection = Connection(LIMITS, self.clock.monotonic)
+        self.connection = kind(LIMITS, self.clock.monotonic)
         self._live: dict[int, bool] = {}
         """streams that may be answered, and whether the peer has ended its half"""
         self._blocked: set[int] = set()
         self._finishing: set[int] = set()
         self.over = False
+        self._waiting: dict[int, int] = {}
+        """bytes that were put in for a stream, and are not written yet"""
         self.put = self.wrote = self.heard = 0
         """bytes: put in to be sent, written, and received"""
 
@@ -107,11 +110,19 @@ class _Served:
             self._on(event)
         assert self.connection.streams <= LIMITS.streams
         self._act()
-        out = self.connection.take()
-        assert read(out)[1] == b"", "not whole frames"
-        self.wrote += len(out)
+        self._written(self.connection.take())
         allowed = 1000 + 4 * self.heard + 15 * self.put
         assert self.wrote <= allowed, "more was written than was asked for"
+
+    def _written(self, out: bytes) -> None:
+        found, rest = read(out)
+        assert rest == b"", "not whole frames"
+        self.wrote += len(out)
+        for one in found:
+            if one.kind is Kind.RST_STREAM or one.ended:
+                self._waiting.pop(one.stream, None)
+            elif one.stream in self._waiting:
+                self._waiting[one.stream] -= len(one.payload)
 
     def _on(self, event: Event) -> None:
         match event:
@@ -119,7 +130,7 @@ class _Served:
                 assert stream not in self._live
                 self._live[stream] = ended
                 if self._dice.random() < 0.7:
-                    self._put(REPLY)
+                    self._put(stream, REPLY)
                     self.connection.begin(stream, REPLY)
             case Data(stream) if stream in self._finishing:
                 pass
@@ -129,7 +140,7 @@ class _Served:
                 self.connection.consumed(stream, self._dice.choice((0, len(data))))
                 if stream not in self._blocked and self._dice.random() < 0.6:
                     answer = bytes(self._dice.choice((1, 50, 700, 20_000)))
-                    self._put(answer)
+                    self._put(stream, answer)
                     if not self.connection.send(stream, answer):
                         self._blocked.add(stream)
                 if ended:
@@ -140,11 +151,13 @@ class _Served:
             case Reset(stream):
                 assert stream in self._live or stream in self._finishing
                 self._live.pop(stream, None)
+                self._waiting.pop(stream, None)
                 self._blocked.discard(stream)
             case Failed(error):
                 assert isinstance(error, PeerError)
                 assert self.connection.failed is error
                 assert self.connection.streams == 0
+                self._waiting.clear()
                 self.over = True
 
     def _act(self) -> None:
@@ -159,33 +172,32 @@ class _Served:
             self.over = True
 
     def _finish(self, stream: int) -> None:
-        self._put(TRAILERS)
+        self._put(stream, TRAILERS)
         self.connection.finish(stream, TRAILERS)
         del self._live[stream]
         self._blocked.discard(stream)
         self._finishing.add(stream)
 
-    def _put(self, octets: bytes) -> None:
+    def _put(self, stream: int, octets: bytes) -> None:
         self.put += len(octets)
+        self._waiting[stream] = self._waiting.get(stream, 0) + len(octets)
 
-    def held(self) -> int:
-        """Bytes in memory, without what waits for the peer's windows."""
-        return weight(self.connection) - self.put
+    def weigh(self) -> None:
+        """All that it has in memory, without what waits for the peer's windows."""
+        held = weight(self.connection) - sum(self._waiting.values())
+        assert held <= MOST_HELD, f"it holds {held} bytes"
 
 
-def _core(dice: Random) -> _Served:
+def _core(served: _Served, dice: Random) -> None:
     said, size = octets(dice)
-    served = _Served(dice)
     for at in range(0, len(said), size):
         if served.over and at % 7:
             break
         served.hear(said[at : at + size])
-    held = served.held()
-    assert held <= MOST_HELD, f"it holds {held} bytes"
-    return served
+    served.weigh()
 
 
-def _counted(dice: Random) -> None:
+def _counted(served: _Served, dice: Random) -> None:
     """The calls of functions are counted: work must be in proportion to what came."""
     calls = 0
 
@@ -195,22 +207,23 @@ def _counted(dice: Random) -> None:
 
     sys.setprofile(count)
     try:
-        served = _core(dice)
+        _core(served, dice)
     finally:
         sys.setprofile(None)
     allowed = 3000 + MOST_CALLS * (served.heard + served.put)
     assert calls < allowed, f"{calls} calls for {served.heard} bytes"
 
 
-def _long(dice: Random) -> None:
+def _long(served: _Served, dice: Random) -> None:
     """A peer that never breaks anything, and goes on: what is held does not grow."""
-    served = _Served(dice)
-    served.hear(HELLO + AGREED)
-    peer = Hostile(dice, agreed=True, gentle=True)
-    for _ in range(LONG_ROUNDS):
+    agreed = dice.random() < 0.5
+    served.hear(HELLO + (AGREED if agreed else b""))
+    peer = Hostile(dice, agreed=agreed, gentle=True)
+    for number in range(LONG_ROUNDS):
         served.clock.advance(10)
         served.hear(b"".join(peer.frame() for _ in range(10)))
-        assert served.held() <= MOST_HELD
+        if number % 50 == 49:
+            served.weigh()
         if served.over:
             assert str(served.connection.failed) == "closed by us"
             break
@@ -296,7 +309,10 @@ async def _whole(dice: Random) -> None:
         if dice.random() < 0.05:
             link.pause_writing()
             link.resume_writing()
-        assert calls.held <= calls.most_held
+        if calls.held > calls.most_held:
+            # Who waits is told, and goes when the loop comes round.
+            await asyncio.sleep(0.001)
+            assert calls.held <= calls.most_held, "it holds more than it may"
     if dice.random() < 0.3:
         link.give_up("a test said so")
     link.connection_lost(None)
@@ -319,7 +335,8 @@ def play(seeds: Iterable[int]) -> list[tuple[int, str]]:
             sequence(seed)
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            failed.append((seed, f"{type(error).__name__} at {where.name}: {str(error)[:80]}"))
+            words = re.sub(r"\d+", "N", str(error))[:80]
+            failed.append((seed, f"{type(error).__name__} at {where.name}: {words}"))
     return failed
 
 

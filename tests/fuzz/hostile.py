@@ -74,7 +74,7 @@ class Hostile:
     def frame(self) -> bytes:
         if self._bad(0.1):
             return self._odd()
-        return self._dice.choice(self._kinds)() if self._begun else self._request()
+        return self._dice.choice(self._kinds if self._begun else self._kinds[:1])()
 
     def _bad(self, often: float) -> bool:
         """Whether to break a rule here."""
@@ -83,8 +83,10 @@ class Hostile:
     def _plain_request(self) -> bytes:
         self._begun = [*self._begun[-5:], self._next]
         self._next += 2
-        headers = [*REQUEST, ("a", "b" * self._dice.randrange(500))]
-        return frame(Kind.HEADERS, END_HEADERS, self._begun[-1], encode(headers))
+        value = b"b" * self._dice.randrange(100)
+        # A literal, and one for the table, while there is one.
+        field = (b"\x00" if self._agreed else b"\x40") + b"\x01a" + bytes([len(value)]) + value
+        return frame(Kind.HEADERS, END_HEADERS, self._begun[-1], _BLOCK + field)
 
     def _plain_data(self) -> bytes:
         return data(self._dice.choice(self._begun), self._dice.randbytes(self._dice.randrange(60)))
@@ -92,7 +94,7 @@ class Hostile:
     def _small(self) -> bytes:
         stream = self._dice.choice(self._begun)
         return self._dice.choice(
-            (reset(stream), window(stream, 100), window(0, 100), ping(), NO_TABLE, settings(s4=99))
+            (reset(stream), window(stream, 100), window(0, 100), ping(), settings(s4=99))
         )
 
     def _stream(self) -> int:

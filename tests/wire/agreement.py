@@ -49,7 +49,7 @@ _ODD = sorted(MESSAGES.keys() - {"too large", STUCK})
 _HELD = (End.RESET, End.RESET_INSIDE, End.LEAVE, End.LEAVE, End.RESET, End.DEADLINE)
 _SLOW = (End.DEADLINE, End.TOO_LARGE)
 """these cost a scene a tenth of a second, so they are rare"""
-_ENDS = tuple(end for end in End if end not in _SLOW)
+_ENDS = tuple(end for end in End if end not in (*_SLOW, End.STAY))
 
 
 def _line(
@@ -60,6 +60,8 @@ def _line(
         # Ours answers a single request when its stream has ended, theirs as soon as it is there.
         ends = (End.HALF, End.JOINED, End.TRAILERS)
         return Line(("nothing",), ends[end % 3], False, tuple(cuts), path=path)
+    if path != PROCESS:
+        return Line(says, (End.HALF, End.JOINED)[end % 2], False, tuple(cuts), path=path)
     ends = _HELD if STUCK in says else _ENDS
     wanted = ends[end % len(ends)]
     if end < 2:

@@ -47,6 +47,8 @@ class End(StrEnum):
     RESET_INSIDE = "reset inside"
     LEAVE = "leave"
     """the stream stays open, and the connection goes"""
+    STAY = "stay"
+    """it waits until the server ends it"""
     DEADLINE = "deadline"
     """it waits until its time is over"""
 
@@ -152,7 +154,7 @@ def steps(line: Line, stream: int, call_id: str) -> Iterator[bytes | Wait]:
             yield Wait(line.answerable)
             yield frame(Kind.DATA, 0, stream, grpc(b"half")[:-1])
             yield frame(Kind.RST_STREAM, 0, stream, b"\0\0\0\x08")
-        case End.LEAVE | End.DEADLINE:
+        case End.LEAVE | End.STAY | End.DEADLINE:
             yield Wait(line.answerable)
     if line.end not in (End.RESET, End.RESET_INSIDE, End.LEAVE):
         yield Wait(1 << 30)
@@ -202,7 +204,7 @@ class _Player:
                 self._note(one)
 
     def _note(self, one: Frame) -> None:
-        assert one.kind is not Kind.GOAWAY, one
+        assert one.kind is not Kind.GOAWAY or one.code == 0, one
         if one.kind is Kind.PING and not one.flags:
             self._writer.write(frame(Kind.PING, 1, 0, one.payload))
         elif one.stream in self.heard:

@@ -139,6 +139,17 @@ async def test_a_bug_is_unavailable_and_reported(
     assert [type(p["exception"]) for p in served.problems] == [ValueError]
 
 
+async def test_an_answer_that_is_cancelled_at_once_ends_its_stream_only(served: Served) -> None:
+    """As when a stage waits for a task that somebody else has cancelled."""
+    other, call = served.open(), served.open()
+    await say(other, b"one")
+    await call.write(b"cancelled")
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    assert await say(other, b"two", b"over") == [b"echo:two", b"echo:over"]
+    await other.done_writing()
+    assert await other.code() is grpc.StatusCode.OK
+
+
 async def test_an_end_that_fails_is_reported_and_the_stream_ends(served: Served) -> None:
     call = served.open()
     await say(call, b"bad-end", b"over")
@@ -352,6 +363,14 @@ async def test_a_message_that_is_cut_by_the_end(served: Served) -> None:
     peer = await Peer.connect(served.path)
     peer.send(first(1), data(1, message(b"over") + message(b"more")[:-1], end=True))
     assert (await peer.trailers(1))["grpc-status"] != "0"
+
+
+async def test_a_deadline_is_kept(served: Served) -> None:
+    peer = await Peer.connect(served.path)
+    begun = time.monotonic()
+    peer.send(first(1, ("grpc-timeout", "300m")), data(1, message(b"wait")))
+    assert (await peer.trailers(1))["grpc-status"] == "4"
+    assert 0.3 <= time.monotonic() - begun < 2.0
 
 
 async def test_a_deadline_is_said_to_the_peer(served: Served) -> None:
