@@ -360,7 +360,6 @@ def test_settings_that_are_dropped_are_named() -> None:
         Field.SERVICE_TIER,
         Field.CACHE_KEY,
         Field.VERBOSITY,
-        Field.STORE,
         "modalities",
     }
 

@@ -427,7 +427,7 @@ def test_members_of_others_are_named_wherever_they_stand() -> None:
 
 def test_settings_of_others_are_named() -> None:
     asked = chat(cache_key="k", verbosity="low", safety_identifier="s", store=False)
-    names = {Field.CACHE_KEY, Field.VERBOSITY, Field.SAFETY_IDENTIFIER, Field.STORE}
+    names = {Field.CACHE_KEY, Field.VERBOSITY, Field.SAFETY_IDENTIFIER}
     assert set(dropped(asked)) == names
     with pytest.raises(Unsupported):
         kit.render(chat(store=True))

@@ -322,7 +322,7 @@ def test_a_foreign_request_in_full() -> None:
     }  # fmt: skip
     assert out.dropped == (
         "later", "user", "metadata", "service_tier", "prompt_cache_key", "verbosity",
-        "safety_identifier", "store", "messages.name", "system", "cache", "thinking",
+        "safety_identifier", "messages.name", "system", "cache", "thinking",
         "tool_result.media", "tool_result.is_error", "image.detail", "tools.strict",
         "parallel_tool_calls", "top_p", "top_k", "frequency_penalty", "presence_penalty",
     )  # fmt: skip

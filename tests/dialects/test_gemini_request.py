@@ -542,7 +542,7 @@ def test_nothing_of_others_is_lost_in_silence() -> None:
     _, dropped = sent(chat, kit.target(GEN_3))
     assert {name for name in dropped if len(name) == 1} == set("abcdefghijk")
     assert {name for name in dropped if len(name) > 1} == {
-        "image.detail", "response_format.description", "store", "prompt_cache_key", "verbosity",
+        "image.detail", "response_format.description", "prompt_cache_key", "verbosity",
         "safety_identifier",
     }  # fmt: skip
 

@@ -422,7 +422,7 @@ def test_nothing_of_others_is_lost_in_silence() -> None:
     )
     assert {name for name in rendered.dropped if len(name) == 1} == set("abcdefghijk")
     assert {name for name in rendered.dropped if len(name) > 1} == {
-        "response_format.description", "reasoning.budget", "store", "prompt_cache_key", "verbosity",
+        "response_format.description", "reasoning.budget", "prompt_cache_key", "verbosity",
         "safety_identifier",
     }  # fmt: skip
 
