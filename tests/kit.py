@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from extproc import discover
@@ -20,7 +22,9 @@ from extproc.flow.messages import (
 )
 from extproc.flow.snapshot import Snapshot, compile_snapshot
 from extproc.model.call import CallId
+from extproc.model.ports import Ports
 from extproc.model.stage import Stage
+from extproc.stores.conversations import Conversations
 from extproc.telemetry.log import Log
 
 CALL_ID = CallId("gw-00000000-0000-4000-8000-000000000001")
@@ -66,9 +70,18 @@ def settings(**changes: Any) -> Settings:
 ALICE = Key(name="alice", key=Secret("alice-key-0123456789"), models=("*",))
 
 
-def snapshot(config: Settings | None = None, stages: tuple[type[Stage], ...] = ()) -> Snapshot:
-    made = compile_snapshot(config or settings(), discover.registry(), b"s" * 32)
-    return replace(made, stages=stages)
+def ports(folder: Path | None = None) -> Ports:
+    """Real stores in `folder`; without one, stores whose files cannot be made."""
+    place = folder or Path(os.devnull) / "nowhere"
+    return Ports(Conversations(place, FakeClock(), lambda reason: None))
+
+
+def snapshot(
+    config: Settings | None = None, stages: tuple[Callable[[], Stage], ...] | None = None
+) -> Snapshot:
+    """`stages` None: those that the configuration asks for."""
+    made = compile_snapshot(config or settings(), discover.registry(), b"s" * 32, ports())
+    return made if stages is None else replace(made, stages=stages, standing=stages)
 
 
 @dataclass
@@ -76,7 +89,7 @@ class Dialogue:
     """An exchange, played by hand: each method is one message of Envoy's, its answer is given back."""
 
     config: Settings | None = None
-    stages: tuple[type[Stage], ...] = ()
+    stages: tuple[Callable[[], Stage], ...] | None = None
     clock: FakeClock = field(default_factory=FakeClock)
     in_flight: int = 1 << 30
 

@@ -1,4 +1,4 @@
-"""The management API: is it alive, is it ready, what has it done.
+"""The management API: is it alive, is it ready, what has it done, how do its providers stand.
 
 A Starlette app for a private unix socket, to which Envoy alone routes. Envoy
 says who the client is (`x-sluice-peer`) and which call this is; `authorize`
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -20,10 +21,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from extproc.admin import providers
 from extproc.admin.errors import from_router, ours
-from extproc.admin.negotiate import Form, choose
+from extproc.admin.negotiate import Form, choose, wants_detail
 from extproc.admin.readiness import AdminState, EnvoyAdmin, Readiness
+from extproc.admin.standing import LOOK_EVERY, Watch
 from extproc.config.names import PEER_METADATA
+from extproc.config.schema import Provider
 from extproc.model.call import Caller, Role
 from extproc.model.errors import GatewayError, NotFound, PermissionDenied
 from extproc.model.ports import Clock
@@ -47,33 +51,50 @@ def create_app(
     metrics: Metrics,
     log: Log,
     clock: Clock,
+    configured: Mapping[str, Provider],
     watch_every: float = WATCH_EVERY,
+    look_every: float = LOOK_EVERY,
 ) -> Starlette:
     """The app. `metrics` are this process's own; `metrics_directory` is what all parts count into.
 
-    Its lifespan must run: it watches readiness, and closes the client of Envoy.
+    Its lifespan must run: it watches readiness and the `configured` providers, and closes
+    the client of Envoy.
     """
     envoy = EnvoyAdmin(envoy_socket)
+    watch = Watch(configured, metrics_directory, clock)
     handlers = _Handlers(
-        state, authorize, Readiness(state, envoy, clock), metrics_directory, metrics, log, clock
+        state,
+        authorize,
+        Readiness(state, envoy, clock),
+        watch,
+        metrics_directory,
+        metrics,
+        log,
+        clock,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watcher = asyncio.create_task(handlers.watch(watch_every))
+        watchers = (
+            asyncio.create_task(handlers.watch(watch_every)),
+            asyncio.create_task(handlers.look(look_every)),
+        )
         try:
             yield
         finally:
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
+            for watcher in watchers:
+                watcher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watcher
             await envoy.close()
 
     app = Starlette(
         routes=[
             Route("/health", handlers.health),
             Route("/health/ready", handlers.ready),
+            Route("/health/detailed", handlers.detailed),
             Route("/metrics", handlers.metrics),
+            Route("/providers", handlers.providers),
             Route("/admin", handlers.nothing, methods=_ANY),
             Route("/admin/{rest:path}", handlers.nothing, methods=_ANY),
         ],
@@ -97,6 +118,7 @@ class _Handlers:
         state: AdminState,
         authorize: Authorize,
         readiness: Readiness,
+        watch: Watch,
         directory: Path,
         metrics: Metrics,
         log: Log,
@@ -105,10 +127,12 @@ class _Handlers:
         self._state = state
         self._authorize = authorize
         self._readiness = readiness
+        self._watch = watch
         self._directory = directory
         self._metrics = metrics
         self._log = log
         self._clock = clock
+        self._version = version("sluice")
 
     async def health(self, _: Request) -> Response:
         """Alive: this process answers. Says nothing about providers or workers."""
@@ -139,6 +163,31 @@ class _Handlers:
         media = OPENMETRICS if wants_open else PROMETHEUS
         return Response(text, media_type=media, headers=headers)
 
+    async def providers(self, request: Request) -> Response:
+        self._admin_only(request)
+        detail = wants_detail(request.query_params.get("detail"))
+        watch = self._watch
+        listed = [
+            providers.listed(one, watch.standing(name), detail=detail)
+            for name, one in watch.providers.items()
+        ]
+        return JSONResponse({"providers": listed}, headers=_NO_STORE)
+
+    async def detailed(self, request: Request) -> Response:
+        """As `/health` it is a report, and so a 200: `/health/ready` is what a balancer asks."""
+        self._admin_only(request)
+        detail = wants_detail(request.query_params.get("detail"))
+        watch = self._watch
+        now = self._clock.time()
+        body = providers.detailed(
+            {n: providers.health(watch.standing(n), detail=detail) for n in watch.providers},
+            healthy=not await self._readiness.reasons(),
+            version=self._version,
+            uptime=now - self._state.started,
+            now=now,
+        )
+        return JSONResponse(body, headers=_NO_STORE)
+
     async def nothing(self, request: Request) -> Response:
         self._admin_only(request)
         raise NotFound(f"There is no {request.scope['path']} here.", code="unknown_path")
@@ -155,6 +204,15 @@ class _Handlers:
             now = self._clock.monotonic()
             self._metrics.watched(now - last, ready)
             last = now
+            await asyncio.sleep(every)
+
+    async def look(self, every: float) -> None:
+        """Keep what is known of the providers current."""
+        while True:
+            try:
+                await self._watch.look()
+            except OSError as error:
+                self._log.error("providers cannot be watched", reason=error.strerror)
             await asyncio.sleep(every)
 
     def _admin_only(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Which form of `/metrics` the client wants: JSON, Prometheus text or OpenMetrics. Pure."""
+"""Which form of an answer the client wants: of `/metrics`, and with how much detail. Pure."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def choose(accept: str, asked: str | None) -> Form:
         if media in _MEDIA and rank[0] > 0 and (best_rank[0] == 0.0 or rank > best_rank):
             best, best_rank = _MEDIA[media], rank
     return best
+
+
+def wants_detail(asked: str | None) -> bool:
+    """`?detail=`: 1 or 0, and 0 where it is absent. Raises InvalidRequest for anything else."""
+    if asked not in (None, "0", "1"):
+        raise InvalidRequest(f"Unknown detail {asked[:40]!r}; expected 1 or 0.", param="detail")
+    return asked == "1"
 
 
 def _quality(parameters: list[str]) -> float:

@@ -4,6 +4,7 @@
   envoy/bootstrap.json   what Envoy is started with
   envoy/xds/<type>/      one folder a type, so that a rename re-reads only that type
   envoy/access.log
+  memory/                what conversations said, for the stage of that name
   metrics/               counters that outlive a worker, shared by mmap
   run/                   unix sockets (elsewhere when the path would be too long)
 """
@@ -39,6 +40,10 @@ class Layout:
     @property
     def access_log(self) -> Path:
         return self.envoy / "access.log"
+
+    @property
+    def memory(self) -> Path:
+        return self.data / "memory"
 
     @property
     def metrics(self) -> Path:

@@ -148,6 +148,13 @@ def capabilities(provider: Provider, model: str) -> Capabilities:
     )
 
 
+def default_model(provider: Provider, *, embeds: bool = False) -> str | None:
+    """What a provider answers with, or makes vectors with, when no model is named."""
+    named = (provider.model, *provider.models)
+    known = (m for m in named if m and m[-1] != "*")
+    return next((m for m in known if (capabilities(provider, m).embedding is True) is embeds), None)
+
+
 def _matching(
     patterns: Iterable[tuple[str, Capabilities]], model: str
 ) -> Iterator[tuple[int, Capabilities]]:

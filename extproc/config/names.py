@@ -27,7 +27,7 @@ CALL_HEADER = "x-sluice-call-id"
 COUNT_HEADER = "x-sluice-count"
 """of a counted prompt: `provider` or `estimate`, whoever did the counting"""
 
-MANAGEMENT_PATHS = ("/health", "/health/ready", "/metrics")
+MANAGEMENT_PATHS = ("/health", "/health/ready", "/health/detailed", "/metrics", "/providers")
 """exact paths that go to the admin process, beside everything under /admin/"""
 
 

@@ -205,5 +205,10 @@ PROVIDER = Block(
             Text("host:port", problem=proxy_problem, quiet=True),
             "`host:port` of an HTTP proxy to go through; https endpoints only",
         ),
+        "probe": Field(
+            Flag(),
+            "connect to its host every few seconds, to know its status; never through a proxy",
+            "true",
+        ),
     }
 )

@@ -78,6 +78,7 @@ class ProviderDraft(Struct, frozen=True, kw_only=True):
     cost_per_token: float | None = None
     tls: ProviderTls | None = None
     proxy: str | None = None
+    probe: bool = True
 
     @property
     def dialects(self) -> tuple[str, ...]:
@@ -124,6 +125,7 @@ def provider(
         cost_per_token=draft.cost_per_token,
         tls=draft.tls,
         proxy=draft.proxy,
+        probe=draft.probe,
         unavailable=_unavailable(path, spoken, variant, found, dialects),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from extproc.config.catalogue import KNOWN, Known
@@ -33,13 +33,16 @@ VARIABLE = r"\$\{"
 _QUOTED_VARIABLE: dict[str, object] = {"type": "string", "pattern": VARIABLE}
 
 
-def schema() -> dict[str, object]:
-    """A JSON Schema (draft 2020-12) of the file. It cannot tell what refers to something else."""
+def schema(stages: Mapping[str, Field]) -> dict[str, object]:
+    """A JSON Schema (draft 2020-12) of the file. It cannot tell what refers to something else.
+
+    `stages` are the blocks of the stages that this build has.
+    """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "sluice.yaml",
         "description": "Configuration of Sluice, an LLM egress gateway",
-        **_schema(ROOT),
+        **_schema(Block({**ROOT.fields, **stages})),
     }
 
 
@@ -143,9 +146,10 @@ summary. A key that is not listed here is an error. `sluice schema` prints a JSO
 """
 
 
-def reference() -> str:
-    """docs/config.md."""
-    parts = [_INTRODUCTION, "## Keys\n", *_tables(ROOT, ""), _variables(), _providers()]
+def reference(stages: Mapping[str, Field]) -> str:
+    """docs/config.md. `stages` as for `schema`."""
+    keys = _tables(Block({**ROOT.fields, **stages}), "")
+    parts = [_INTRODUCTION, "## Keys\n", *keys, _variables(), _providers()]
     return "\n".join(parts)
 
 

@@ -137,7 +137,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     `models` are the names it serves (`*` at the end is a wildcard), `model` the
     one it answers with when none is asked for. `unavailable` says why it cannot
     be used (an unset variable, a dialect that is not built in), or is None.
-    `proxy` is `host:port` of an HTTP proxy that CONNECTs for us.
+    `proxy` is `host:port` of an HTTP proxy that CONNECTs for us. `probe`: connect to
+    it now and then, to know whether it is there.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     cost_per_token: float | None = None
     tls: ProviderTls | None = None
     proxy: str | None = None
+    probe: bool = True
     unavailable: str | None = None
 
 

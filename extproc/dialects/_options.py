@@ -7,9 +7,10 @@ both say something, the header wins. They never reach a provider.
 from __future__ import annotations
 
 import math
+import re
 
 from extproc.dialects._reading import expect_list, expect_object, expect_string, type_error
-from extproc.model.chat import Json, Options
+from extproc.model.chat import NO_OPTIONS, Json, Options
 from extproc.model.dialect import Headers
 from extproc.model.errors import InvalidRequest
 
@@ -19,7 +20,7 @@ _CACHE_WORDS = {"use": "use", "bypass": "bypass", "refresh": "refresh", "no": "b
 """what a client may say, and what it means"""
 _TRUE = ("1", "true", "yes")
 _FALSE = ("", "0", "false", "no")
-_NONE = Options()
+_CONVERSATION = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,128}")
 
 
 def read_options(headers: Headers, member: Json = None) -> Options:
@@ -28,7 +29,7 @@ def read_options(headers: Headers, member: Json = None) -> Options:
     Raises `InvalidRequest` with the header's or member's name as `param`.
     """
     if member is None and not [name for name in headers if name.startswith(_PREFIX)]:
-        return _NONE
+        return NO_OPTIONS
     body = {} if member is None else expect_object(member, BODY_MEMBER)
     for name in body:
         if name not in _MEMBERS:
@@ -42,10 +43,12 @@ def read_options(headers: Headers, member: Json = None) -> Options:
         cache=_cache(headers, body.get("cache")),
         strict=_flag(headers, "strict", body.get("strict")),
         why=_word(headers, "why", body.get("why")),
+        conversation=_conversation(headers),
+        format=_format(headers, body.get("format")),
     )
 
 
-_MEMBERS = ("tags", "user", "timeout", "cache", "strict", "why")
+_MEMBERS = ("tags", "user", "timeout", "cache", "strict", "why", "format")
 
 
 def _tags(headers: Headers, value: Json) -> tuple[str, ...]:
@@ -64,6 +67,30 @@ def _word(headers: Headers, name: str, value: Json) -> str | None:
     if text is not None:
         return text.strip() or None
     return None if value is None else expect_string(value, f"{BODY_MEMBER}.{name}")
+
+
+def _conversation(headers: Headers) -> str | None:
+    """Of a header alone: in bodies it is the dialect's own affair."""
+    text = _word(headers, "conversation", None)
+    return None if text is None else conversation_name(text, _PREFIX + "conversation")
+
+
+def conversation_name(text: str, path: str) -> str:
+    """The name if it may be one. Raises `InvalidRequest` that names `path`, and never the name."""
+    if not _CONVERSATION.fullmatch(text):
+        raise InvalidRequest(
+            f"{path} must be 1 to 128 letters of ASCII, digits and any of . _ : @ / + = ~ -",
+            param=path,
+        )
+    return text
+
+
+def _format(headers: Headers, value: Json) -> str | None:
+    word = _word(headers, "format", value)
+    if word in (None, "plain"):
+        return word
+    path = _PREFIX + "format" if _PREFIX + "format" in headers else f"{BODY_MEMBER}.format"
+    raise InvalidRequest(f"{path} must be plain", param=path)
 
 
 def _timeout(headers: Headers, value: Json) -> float | None:

@@ -10,7 +10,7 @@ that was not decided never leaves. `close` runs once, whoever hung up.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -28,7 +28,7 @@ from extproc.flow.router import plan
 from extproc.flow.sending import leave
 from extproc.flow.snapshot import Claimed, Snapshot
 from extproc.model.call import Attempt, Call, Caller, Outcome
-from extproc.model.chat import ListModels
+from extproc.model.chat import NO_OPTIONS, ListModels, Options
 from extproc.model.dialect import Dialect, ReplyContext, RequestHead
 from extproc.model.embed import Count, Routed
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
@@ -84,8 +84,8 @@ class Exchange:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._state = State.HEAD
-        stages = machine.snapshot.stages
-        self._pipeline = Pipeline(stages) if stages else NO_STAGES
+        standing = machine.snapshot.standing
+        self._pipeline = Pipeline(standing) if standing else NO_STAGES
         self._held = 0
         self._claimed: Claimed | None = None
         self._request_head: RequestHead | None = None
@@ -248,6 +248,9 @@ class Exchange:
         snapshot, record = self._machine.snapshot, self.record
         record.asked = request.model
         record.stream = request.stream
+        if request.options is not NO_OPTIONS:
+            # Nothing has run yet: the whole pipeline takes the place of the shorter one.
+            self._pipeline = Pipeline(snapshot.stages)
         call = await self._pipeline.on_request(Call(record.call_id, caller, request))
         if isinstance(call, Answer):
             return self._answer(dialect, request, call.events)
@@ -263,8 +266,11 @@ class Exchange:
             if not isinstance(asked, Count):
                 raise _in_words_of(dialect, refused) from None
             return self._answer(dialect, request, estimated(asked), {COUNT_HEADER: "estimate"})
-        if rendered.dropped:
-            lost = _told(dialect, rendered.dropped)
+        dropped, wishes = rendered.dropped, asked.options
+        if wishes.conversation is not None or wishes.format is not None:
+            dropped = (*dropped, *_ungranted(wishes))
+        if dropped:
+            lost = _told(dialect, dropped)
             if asked.options.strict:
                 raise Unsupported(
                     f"Provider {first.target.provider} cannot carry {', '.join(lost)}, and"
@@ -429,6 +435,14 @@ def _told(dialect: Dialect, dropped: Sequence[str]) -> tuple[str, ...]:
     told = tuple(names)[:_MOST_TOLD]
     more = len(names) - len(told)
     return (*told, f"and {more} more") if more else told
+
+
+def _ungranted(wishes: Options) -> Iterator[Field]:
+    """Wishes that a stage would have taken away, if there were one for them."""
+    if wishes.conversation is not None:
+        yield Field.CONVERSATION
+    if wishes.format is not None:
+        yield Field.FORMAT
 
 
 def _in_words_of(dialect: Dialect, refused: Unsupported) -> Unsupported:

@@ -1,8 +1,8 @@
 """The way back: a provider's reply, decoded, seen by the stages, and given to the client.
 
-Where client and provider speak one dialect and no stage looks at replies, the
-provider's bytes pass as they are and events are decoded for the account only.
-Anything else is rendered again from the events.
+Where client and provider speak one dialect and no stage may change the reply, the
+provider's bytes pass as they are; events are decoded for the account, and for the
+stages that only look. Anything else is rendered again from the events.
 """
 
 from __future__ import annotations
@@ -234,6 +234,8 @@ class Returning:
         failed = self._account(events)
         if self._raw:
             out = decoder.take()
+            if self._pipeline.looks:
+                self._pipeline.on_events(events)
         else:
             decoder.take()  # it keeps what passes untouched until it is asked for
             shown = self._pipeline.on_events(events)
@@ -273,6 +275,8 @@ class Returning:
         if isinstance(self._request, Count):
             named = (*named, (COUNT_HEADER, "provider"))
         if self._raw:
+            if self._pipeline.looks:
+                self._pipeline.on_events(events)
             record.bytes_out = len(body)
             return Continue(set=named, remove=self._forbidden(head.headers))
         encoder = self._client.encoder(self._request, self._context)

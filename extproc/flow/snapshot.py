@@ -20,8 +20,8 @@ from extproc.model.call import Caller
 from extproc.model.dialect import Dialect, Endpoint, Headers, ModelCard
 from extproc.model.embed import Routed
 from extproc.model.errors import GatewayError, MethodNotAllowed, NotFound
-from extproc.model.ports import Credential
-from extproc.model.stage import Stage
+from extproc.model.ports import Credential, Ports
+from extproc.model.stage import OnWish, Stage
 from extproc.model.value import value
 
 ERROR_DIALECT = "openai_chat"
@@ -71,6 +71,8 @@ class Snapshot:
     unavailable: Mapping[str, str]
     aliases: Mapping[str, tuple[TargetRef, ...]]
     stages: tuple[Callable[[], Stage], ...]
+    standing: tuple[Callable[[], Stage], ...]
+    """the stages of exchanges whose client wishes nothing of the gateway"""
     cards: tuple[ModelCard, ...]
     paths: Paths = field(repr=False)
     special: tuple[tuple[str, Paths], ...] = field(repr=False)
@@ -120,7 +122,9 @@ class Snapshot:
         return [card for card in self.cards if caller.may_use(card.id)]
 
 
-def compile_snapshot(settings: Settings, registry: Registry, secret: bytes) -> Snapshot:
+def compile_snapshot(
+    settings: Settings, registry: Registry, secret: bytes, ports: Ports
+) -> Snapshot:
     """`secret` is random and the same for all workers of a gateway, or not: it never leaves."""
     backends: dict[str, Backend] = {}
     unavailable: dict[str, str] = {}
@@ -136,6 +140,7 @@ def compile_snapshot(settings: Settings, registry: Registry, secret: bytes) -> S
             unavailable[name] = f"dialect {provider.dialect} is not built in yet"
         else:
             backends[name] = compile_backend(provider, spoken, registry.credential(provider))
+    stages = _stages(settings, registry, ports)
     special = sorted({e.header for d in registry.dialects.values() for e in d.endpoints} - {""})
     return Snapshot(
         settings=settings,
@@ -144,22 +149,26 @@ def compile_snapshot(settings: Settings, registry: Registry, secret: bytes) -> S
         backends=backends,
         unavailable=unavailable,
         aliases=settings.models,
-        stages=_stages(settings, registry),
+        stages=tuple(s.make if isinstance(s, OnWish) else s for s in stages),
+        standing=tuple(s for s in stages if not isinstance(s, OnWish)),
         cards=_cards(settings, backends),
         paths=_paths(registry.dialects.values(), ""),
         special=tuple((h, _paths(registry.dialects.values(), h)) for h in special),
     )
 
 
-def _stages(settings: Settings, registry: Registry) -> tuple[Callable[[], Stage], ...]:
+def _stages(
+    settings: Settings, registry: Registry, ports: Ports
+) -> Sequence[Callable[[], Stage] | OnWish]:
     """The active stages, inwards: each behind those that it names in AFTER."""
-    active = sorted(name for name in registry.stages if name in settings.blocks)
+    defaults = {n: s.DEFAULT for n, s in registry.stages.items() if s.DEFAULT is not None}
+    blocks = {**defaults, **settings.blocks}
+    active = sorted(name for name in registry.stages if name in blocks)
     order = TopologicalSorter(
         {n: [a for a in registry.stages[n].AFTER if a in active] for n in active}
     )
-    return tuple(
-        registry.stages[name].prepare(settings.blocks[name]) for name in order.static_order()
-    )
+    made = [registry.stages[name].prepare(blocks[name], ports) for name in order.static_order()]
+    return [one for one in made if one is not None]
 
 
 def _paths(dialects: Iterable[Dialect], header: str) -> Paths:

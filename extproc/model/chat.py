@@ -236,7 +236,12 @@ NO_SAMPLING = Sampling()
 
 @value
 class Options:
-    """Our own wishes, from `x-sluice-*` headers or a `sluice` object in the body."""
+    """Our own wishes, from `x-sluice-*` headers or a `sluice` object in the body.
+
+    `conversation` is the name of the one that this turn belongs to, and `format` is `plain`
+    for text without fences. The stage whose it is takes them away: what is left when the
+    request leaves is named as lost.
+    """
 
     tags: tuple[str, ...] = ()
     user: str | None = None
@@ -244,6 +249,8 @@ class Options:
     cache: str | None = None
     strict: bool = False
     why: str | None = None
+    conversation: str | None = None
+    format: str | None = None
 
 
 NO_OPTIONS = Options()

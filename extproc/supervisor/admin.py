@@ -54,6 +54,7 @@ async def run_admin(parent: Parent, path: Path) -> int:
         metrics,
         log,
         clock,
+        settings.providers,
     )
     config = uvicorn.Config(
         app,

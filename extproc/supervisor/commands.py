@@ -56,7 +56,7 @@ def check(file: Path, env: Mapping[str, str]) -> int:
 
 
 def print_schema() -> int:
-    print(json.dumps(schema(), indent=2))
+    print(json.dumps(schema(discover.registry().blocks), indent=2))
     return 0
 
 

@@ -1,13 +1,14 @@
-"""The numbers of all parts together: as Prometheus text, and as one small JSON object.
+"""The numbers of all parts together: as Prometheus text, as one small JSON object, by provider.
 
 Takes the directory that the parts count into; reads it and changes nothing.
-Both forms come from the same reading, so they agree.
+All forms come from the same kind of reading, so they agree.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from extproc.model.call import Outcome
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -42,11 +45,7 @@ def summary(directory: Path) -> dict[str, object]:
     `uptime_percentage` the share of the time since the gateway was first ready
     in which exchanges could succeed.
     """
-    samples = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in _families(directory)
-        for sample in family.samples
-    }
+    samples = _samples(directory)
     requests = list(_named(samples, "sluice_requests_total"))
     total = sum(value for _, value in requests)
     errors = sum(value for labels, value in requests if labels["outcome"] in _ERRORS)
@@ -75,6 +74,30 @@ def summary(directory: Path) -> dict[str, object]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How exchanges with a provider went. `bad`: it gave no answer, a broken one, or a 5xx."""
+
+    good: int = 0
+    bad: int = 0
+
+
+def answers(directory: Path) -> Mapping[str, Answers]:
+    """By provider, since the gateway was started. What the client or the gateway ended counts as neither.
+
+    A provider that says no to a request, with a 4xx, is one that answers.
+    """
+    found: dict[str, Answers] = defaultdict(Answers)
+    for labels, count in _named(_samples(directory), "sluice_requests_total"):
+        outcome, name = labels["outcome"], labels["provider"]
+        refuses = outcome == Outcome.PROVIDER_ERROR and int(labels["status"]) < 500
+        if outcome == Outcome.OK or refuses:
+            found[name] = replace(found[name], good=found[name].good + int(count))
+        elif outcome in (Outcome.PROVIDER_ERROR, Outcome.BROKEN):
+            found[name] = replace(found[name], bad=found[name].bad + int(count))
+    return found
+
+
 _Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -96,6 +119,14 @@ def _families(directory: Path) -> list[Metric]:
         return []
     collector = MultiProcessCollector(None, str(directory))
     return sorted(collector.collect(), key=lambda family: family.name)
+
+
+def _samples(directory: Path) -> _Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in _families(directory)
+        for sample in family.samples
+    }
 
 
 def _named(samples: _Samples, name: str) -> Iterator[tuple[dict[str, str], float]]:

@@ -31,7 +31,8 @@ class Log:
     """`part` names the process (`worker-1`); `format` is auto, json or console.
 
     `auto` is console when the descriptor is a terminal. `on_lost` is told the
-    number of lines, each time some are lost.
+    number of lines, each time some are lost. `gather` is for how many seconds
+    lines gather before they are written.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Log:
         clock: Clock,
         *,
         on_lost: Callable[[int], None] | None = None,
+        gather: float = GATHER,
     ) -> None:
         console = format == "console" or (format == "auto" and os.isatty(stream_fd))
         self._lines = Lines(part, console)
@@ -50,6 +52,7 @@ class Log:
         self._threshold = LEVELS[level]
         self._clock = clock
         self._on_lost = on_lost
+        self._gather = gather
         self._lock = threading.RLock()
         self._scheduled = False
         self._second = -1
@@ -96,7 +99,7 @@ class Log:
                 self.flush()
             elif not self._scheduled:
                 self._scheduled = True
-                loop.call_later(GATHER, self._tick)
+                loop.call_later(self._gather, self._tick)
 
     def _tick(self) -> None:
         with self._lock:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -16,42 +17,10 @@ from extproc.admin.readiness import KEPT, AdminState
 from extproc.model.call import LOCAL, Caller, Outcome
 from extproc.model.errors import Unauthenticated
 from extproc.telemetry import ExchangeRecord, Log, Metrics, collect, summary
-from tests.kit import FakeClock
+from tests.admin.played_envoy import PlayedEnvoy
+from tests.kit import FakeClock, provider
 
-STATS = '{"stats":[{"name":"cluster.extproc.membership_healthy","value":%d}]}'
 READY = {"ready": True, "workers": 2}
-
-
-@dataclass
-class PlayedEnvoy:
-    """Answers `/ready` and `/stats` as Envoy does. `hang` makes it silent."""
-
-    state: str = "LIVE"
-    workers: int = 2
-    stats: str | None = None
-    hang: bool = False
-    asked: list[str] = field(default_factory=list[str])
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                target = head.split(b" ")[1].decode()
-                self.asked.append(target)
-                if self.hang:
-                    await reader.read()
-                    break
-                text = self.state + "\n"
-                if target.startswith("/stats"):
-                    text = STATS % self.workers if self.stats is None else self.stats
-                status = "503 Service Unavailable" if self.state != "LIVE" else "200 OK"
-                writer.write(
-                    f"HTTP/1.1 {status}\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode()
-                )
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        writer.close()
 
 
 @dataclass
@@ -86,7 +55,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             case _:
                 raise Unauthenticated("No API key was given.", code="missing_api_key")
 
-    app = create_app(state, authorize, socket, directory, metrics, log, clock)
+    configured = {"acme": provider(model="gpt-4o-mini", cost_per_token=0.001)}
+    app = create_app(state, authorize, socket, directory, metrics, log, clock, configured)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         client.headers["x-sluice-call-id"] = "gw-1"
@@ -207,7 +177,9 @@ async def test_a_format_that_does_not_exist(house: House):
     assert reply.json()["error"]["param"] == "format"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/", "/admin/keys"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/providers", "/health/detailed", "/admin", "/admin/", "/admin/keys"]
+)
 async def test_management_needs_an_admin(house: House, path: str):
     nobody = await house.client.get(path)
     assert nobody.status_code == 401
@@ -225,7 +197,7 @@ async def test_management_needs_an_admin(house: House, path: str):
     assert caller.status_code == 403
     assert caller.json()["error"]["type"] == "permission"
     admin = await house.client.get(path, headers=BOSS)
-    assert admin.status_code == (200 if path == "/metrics" else 404)
+    assert admin.status_code == (404 if "/admin" in path else 200)
 
 
 async def test_the_judge_gets_query_peer_and_joined_headers(house: House):
@@ -236,11 +208,59 @@ async def test_the_judge_gets_query_peer_and_joined_headers(house: House):
     assert (await house.client.get("/metrics", headers=twice)).status_code == 401
 
 
+async def test_providers_are_listed(house: House):
+    """The members are a promise: these and no others."""
+    reply = await house.client.get("/providers", headers=BOSS)
+    assert reply.headers["cache-control"] == "no-store"
+    assert reply.json() == {
+        "providers": [
+            {
+                "name": "acme",
+                "type": "local",
+                "model": "gpt-4o-mini",
+                "security_level": "medium",
+                "cost_per_token": 0.001,
+                "status": "unknown",
+            }
+        ]
+    }
+    told = (await house.client.get("/providers?detail=1", headers=BOSS)).json()["providers"][0]
+    assert told.items() > reply.json()["providers"][0].items()
+    assert told["languages"] == ["openai_chat"]
+    same = await house.client.get("/providers?detail=0", headers=BOSS)
+    assert same.json() == reply.json()
+
+
+async def test_health_in_detail(house: House):
+    """The members are a promise: these and no others."""
+    reply = await house.client.get("/health/detailed", headers=BOSS)
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "service": "healthy",
+        "version": version("sluice"),
+        "uptime": 60,
+        "providers": {"acme": {"available": True, "status": "unknown", "last_checked": None}},
+        "cache": {"status": "disabled", "total_entries": 0, "total_size_mb": 0.0},
+        "rate_limiter": {"active_users": 0, "global_requests_last_minute": 0},
+        "timestamp": house.clock.unix,
+    }
+    house.state.draining = True
+    told = (await house.client.get("/health/detailed?detail=1", headers=BOSS)).json()
+    assert told["service"] == "unhealthy"
+    assert told["providers"]["acme"].keys() > {"reason", "since"}
+
+
+@pytest.mark.parametrize("path", ["/providers", "/health/detailed"])
+async def test_a_detail_that_does_not_exist(house: House, path: str):
+    reply = await house.client.get(f"{path}?detail=yes", headers=BOSS)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "detail")
+
+
 async def test_unknown_paths_and_methods(house: House):
     unknown = await house.client.get("/nothing")
     assert unknown.status_code == 404
     assert unknown.json()["error"]["code"] == "unknown_path"
-    for path in ("/health", "/health/ready", "/metrics"):
+    for path in ("/health", "/health/ready", "/health/detailed", "/metrics", "/providers"):
         wrong = await house.client.post(path, headers=BOSS)
         assert wrong.status_code == 405
         assert wrong.headers["allow"] == "GET, HEAD"
@@ -262,6 +282,42 @@ async def test_a_defect_says_nothing(house: House):
     assert reply.json()["error"]["call_id"] == "gw-1"
 
 
+async def test_providers_are_looked_at_while_the_app_runs(tmp_path: Path):
+    clock = FakeClock()
+    hung_up = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = hung_up.sockets[0].getsockname()[1]
+    app = create_app(
+        AdminState(started=0.0, providers=1),
+        lambda *_: LOCAL,
+        tmp_path / "no-envoy.sock",
+        tmp_path / "metrics",
+        Metrics(tmp_path / "metrics", "admin"),
+        Log(2, "admin", "error", "json", clock),
+        clock,
+        {"acme": provider(endpoint=f"http://127.0.0.1:{port}/v1")},
+        look_every=0.001,
+    )
+    transport = httpx.ASGITransport(app)
+    async with (
+        asyncio.timeout(20),
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+
+        async def until(status: str) -> dict[str, object]:
+            while True:
+                told = (await client.get("/providers?detail=1")).json()["providers"][0]
+                if told["status"] == status:
+                    return told
+                await asyncio.sleep(0.001)
+
+        assert (await until("available"))["last_checked"] == clock.unix
+        hung_up.close()
+        clock.advance(5)
+        told = await until("unavailable")
+        assert (told["reason"], told["since"]) == ("connection refused", clock.unix)
+
+
 async def test_readiness_is_watched_while_the_app_runs(tmp_path: Path):
     clock = FakeClock()
     envoy = PlayedEnvoy(workers=0)
@@ -276,6 +332,7 @@ async def test_readiness_is_watched_while_the_app_runs(tmp_path: Path):
         Metrics(directory, "admin"),
         Log(2, "admin", "error", "json", clock),
         clock,
+        {},
         watch_every=0.001,
     )
 

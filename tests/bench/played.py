@@ -27,6 +27,10 @@ from tests.bench.traffic import KEY, PATH, Case, reply
 from tests.kit import provider, settings, snapshot
 
 
+NEVER = 1e6
+"""seconds"""
+
+
 class RealClock:
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
@@ -41,9 +45,9 @@ class Worker:
 
     def converse(self, call_id: str, peer: str) -> Conversation:
         self.metrics.begin()
-        return Conversation(self.machine, self._finish, call_id, peer)
+        return Conversation(self.machine, self.finish, call_id, peer)
 
-    def _finish(self, record: Record) -> None:
+    def finish(self, record: Record) -> None:
         self.metrics.exchange(measured(record))
         self.metrics.end()
         self.machine.log.exchange(line(record))
@@ -61,7 +65,8 @@ def worker(case: Case) -> Iterator[Worker]:
     with TemporaryDirectory() as folder, Path(os.devnull).open("wb") as sink:
         metrics = Metrics(Path(folder), "worker-1")
         clock = RealClock()
-        log = Log(sink.fileno(), "worker-1", "info", "json", clock)
+        # Nothing is written in the midst of what is measured.
+        log = Log(sink.fileno(), "worker-1", "info", "json", clock, gather=NEVER)
         yield Worker(Machine(snapshot(config), Live(1 << 30), clock, log), metrics)
         log.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from extproc import discover
 from extproc.config.load import ConfigErrors, decode, encode, load
 from extproc.config.report import check_report
 from extproc.config.schema import Secret, SecurityLevel, Settings
@@ -57,7 +58,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_example_at_the_top_loads() -> None:
-    settings = load(HERE.parent.parent / "sluice.example.yaml", {"OPENAI_API_KEY": "sk-x"})
+    settings = load(
+        HERE.parent.parent / "sluice.example.yaml",
+        {"OPENAI_API_KEY": "sk-x"},
+        stages=discover.registry().blocks,
+    )
+    assert settings.inactive == ()
     assert settings.warnings == ()
     assert settings.providers["acme"].unavailable == "api_key: ACME_KEY is not set"
     assert settings.providers["openai"].unavailable is None

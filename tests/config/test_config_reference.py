@@ -10,8 +10,10 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from extproc import discover
 from extproc.config.reference import reference, schema
 
+STAGES = discover.registry().blocks
 HERE = Path(__file__).parent
 TOP = HERE.parent.parent
 BEYOND_A_SCHEMA = (
@@ -26,12 +28,12 @@ BEYOND_A_SCHEMA = (
 
 def judge(file: Path) -> list[str]:
     document: Any = YAML(typ="safe", pure=True).load(file.read_text())  # type: ignore[no-untyped-call]
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = jsonschema.Draft202012Validator(schema(STAGES))
     return [error.message for error in validator.iter_errors(document)]
 
 
 def test_it_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.Draft202012Validator.check_schema(schema(STAGES))
 
 
 @pytest.mark.parametrize("file", [TOP / "sluice.example.yaml", HERE / "service.yaml"], ids=str)
@@ -54,5 +56,5 @@ def test_it_refuses_bad_files(name: str) -> None:
 def test_golden_page_is_current() -> None:
     page = TOP / "docs" / "config.md"
     if os.environ.get("SLUICE_GOLDEN") == "1":
-        page.write_text(reference())
-    assert page.read_text() == reference()
+        page.write_text(reference(STAGES))
+    assert page.read_text() == reference(STAGES)

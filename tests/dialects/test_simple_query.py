@@ -193,11 +193,22 @@ def test_a_turn_of_a_conversation() -> None:
     assert (chat.user, chat.options.user, chat.stream) == ("user123", "user123", False)
     assert [message.role.value for message in chat.messages] == ["system", "user"]
     out = OPENAI.render_request(chat, Target("acme", "gpt-4o", "openai_chat"))
-    assert out.dropped == ("conversation_id",)
+    assert (chat.options.conversation, out.dropped) == ("conv_123", ())
     events = kit.decode(kit.fixture("text.json"), kit.JSON)
     said = json.loads(reply(events, request=chat))
     assert (said["conversation_id"], said["response"]) == ("conv_123", "Rivers run to the sea.")
     assert "conversation_id" not in json.loads(reply(events, request=ask({"prompt": "x"}, "chat")))
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 129, "caf\u00e9", "a\n", "../\0"])
+def test_a_conversation_s_name_is_short_and_plain(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 128 letters of ASCII") as caught:
+        ask({"prompt": "x", "conversation_id": name}, "chat")
+    assert caught.value.param == "conversation_id"
+    assert name not in caught.value.message
+    assert ask({"prompt": "x", "conversation_id": ""}, "chat").options.conversation is None
+    longest = ask({"prompt": "x", "conversation_id": "a/b=+~@:._-" * 11 + "0123456"}, "chat")
+    assert len(longest.options.conversation or "") == 128
 
 
 @pytest.mark.parametrize("name", ["model", "provider", "temperature", "max_tokens", "text"])

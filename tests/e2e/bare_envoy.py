@@ -235,7 +235,10 @@ def envoy_before(make: MakeWorker, mock: MockProvider) -> Iterator[int]:
         with Path(os.devnull).open("wb") as nowhere:
             log = Log(nowhere.fileno(), "worker-1", "error", "json", clock)
             machine = Machine(
-                compile_snapshot(settings, registry, b"s" * 32), Live(1 << 30), clock, log
+                compile_snapshot(settings, registry, b"s" * 32, kit.ports()),
+                Live(1 << 30),
+                clock,
+                log,
             )
             with in_a_thread(lambda: _serving(make, machine, socket)), _envoy(layout):
                 yield settings.server.port

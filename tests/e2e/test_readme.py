@@ -33,7 +33,7 @@ def run(argv: list[str], text: str, gateway: Gateway) -> str:
 
 
 def test_there_are_blocks_to_run() -> None:
-    assert len(blocks("bash")) == 6
+    assert len(blocks("bash")) == 7
     assert len(blocks("python")) == 1
 
 

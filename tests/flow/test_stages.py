@@ -12,7 +12,9 @@ from extproc import discover
 from extproc.config.load import ConfigErrors, load
 from extproc.config.shapes import Block, Field, Flag
 from extproc.flow.snapshot import compile_snapshot
+from extproc.model.ports import Ports
 from extproc.model.stage import Stage
+from tests.kit import ports
 
 BLOCK = Field(Block({"loud": Field(Flag(), "shout")}), "a policy of this test")
 
@@ -26,7 +28,7 @@ class Second(Stage):
     loud = False
 
     @classmethod
-    def prepare(cls, block: object) -> Callable[[], Stage]:
+    def prepare(cls, block: object, ports: Ports) -> Callable[[], Stage]:
         assert isinstance(block, dict)
         return type("Prepared", (cls,), {"loud": block["loud"]})
 
@@ -42,7 +44,7 @@ def test_block_activates_its_stage_behind_those_it_follows(tmp_path: Path) -> No
     known = registry()
     settings = load(file, {}, stages=known.blocks)  # type: ignore[attr-defined]
     assert settings.inactive == ()
-    snapshot = compile_snapshot(settings, known, b"s")  # type: ignore[arg-type]
+    snapshot = compile_snapshot(settings, known, b"s", ports())  # type: ignore[arg-type]
     made = [factory() for factory in snapshot.stages]
     assert [isinstance(s, Second) for s in made] == [False, True]
     assert getattr(made[1], "loud", None) is True

@@ -49,7 +49,11 @@ class SimpleQuery:
         Endpoint("POST", "/embeddings", "embeddings"),
     )
     speaks_to_providers: ClassVar[bool] = False
-    field_names: ClassVar[Mapping[str, str]] = {Field.USER: "user_id", Field.SYSTEM: "context"}
+    field_names: ClassVar[Mapping[str, str]] = {
+        Field.USER: "user_id",
+        Field.SYSTEM: "context",
+        Field.CONVERSATION: "conversation_id",
+    }
     request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type", "retry-after"})

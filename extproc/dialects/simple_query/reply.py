@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from extproc.codec import jsontext, sse
 from extproc.dialects._vectors import unpack
-from extproc.dialects.simple_query.request import CONVERSATION, NAME
+from extproc.dialects.simple_query.request import CONVERSATION, NAME, SAID
 from extproc.model.chat import Chat, Json
 from extproc.model.dialect import ReplyContext
 from extproc.model.errors import GatewayError
@@ -62,8 +62,8 @@ class WholeEncoder:
             "cached": False,
             "correlation_id": context.call_id,
         }
-        if CONVERSATION in self._extra:
-            out[CONVERSATION] = self._extra[CONVERSATION]
+        if SAID in self._extra:
+            out[CONVERSATION] = self._extra[SAID]
         return jsontext.dumps(out)
 
 

@@ -1,7 +1,7 @@
 """Requests of the simple query language to the canonical model.
 
-Each endpoint takes exactly its members. `conversation_id` of `/chat` is kept in
-`extra`: a provider keeps no conversations under it.
+Each endpoint takes exactly its members. `conversation_id` of `/chat` is a wish for the
+gateway, which keeps conversations; `extra` remembers it for the reply, which says it again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from extproc.dialects import _reading as read
-from extproc.dialects._options import read_options
+from extproc.dialects._extras import SHAPE
+from extproc.dialects._options import conversation_name, read_options
 from extproc.dialects.openai_chat.embeddings import parse_embed
 from extproc.model.chat import (
     NOTHING,
@@ -29,6 +30,8 @@ from extproc.model.errors import InvalidRequest
 
 NAME = "simple_query"
 CONVERSATION = "conversation_id"
+SAID = SHAPE + CONVERSATION
+"""member of `extra`: the conversation that the reply names"""
 
 _AUTO = "auto"
 _QUERY = (
@@ -64,7 +67,9 @@ def _chat(head: RequestHead, x: Mapping[str, Json], body: bytes, members: tuple[
     prompt = _text(x, "prompt")
     context = read.optional_string(x.get("context"), "context")
     user = read.optional_string(x.get("user_id"), "user_id")
-    conversation = read.optional_string(x.get(CONVERSATION), CONVERSATION)
+    options, conversation = _options(head.headers, x, user), _conversation(x)
+    if conversation and options.conversation is None:
+        options = replace(options, conversation=conversation)
     return Chat(
         dialect=NAME,
         model=read.optional_string(x.get("model"), "model") or "",
@@ -73,8 +78,8 @@ def _chat(head: RequestHead, x: Mapping[str, Json], body: bytes, members: tuple[
         provider=_provider(x),
         sampling=Sampling(temperature=_temperature(x), max_tokens=_max_tokens(x)),
         user=user,
-        options=_options(head.headers, x, user),
-        extra=Extra(NAME, {CONVERSATION: conversation}) if conversation else NOTHING,
+        options=options,
+        extra=Extra(NAME, {SAID: options.conversation}) if conversation else NOTHING,
         raw=body,
     )
 
@@ -115,6 +120,11 @@ def _text(x: Mapping[str, Json], name: str) -> str:
 def _provider(x: Mapping[str, Json]) -> str | None:
     provider = read.optional_string(x.get("provider"), "provider")
     return None if provider in (None, "", _AUTO) else provider
+
+
+def _conversation(x: Mapping[str, Json]) -> str | None:
+    name = read.optional_string(x.get(CONVERSATION), CONVERSATION)
+    return conversation_name(name, CONVERSATION) if name else None
 
 
 def _messages(prompt: str, context: str | None) -> tuple[Message, ...]:

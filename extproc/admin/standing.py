@@ -1,0 +1,178 @@
+"""How each provider stands: available, unavailable, or not known; since when, and why.
+
+Looks every few seconds, off the path of any exchange, in two ways. A probe is a
+TCP connection to the provider's own host, closed at once: it carries no byte and no
+credential, and is left out behind a proxy and where `probe: false` says so. And
+our own numbers tell how exchanges went, which is all there is where no probe is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from socket import gaierror
+from urllib.parse import urlsplit
+
+from extproc.config.schema import Provider
+from extproc.model.ports import Clock
+from extproc.telemetry.exposition import Answers, answers
+
+LOOK_EVERY = 5.0
+"""seconds between two looks: with a probe's patience, what ends is seen within 10"""
+PATIENCE = 2.0
+"""seconds for a connection"""
+AT_ONCE = 16
+"""probes that run at a time"""
+ENOUGH = 3
+"""failed answers in a row, with no good one between, after which a host that takes connections is
+still called unavailable"""
+FORGET = 60.0
+"""seconds after which failed answers say nothing of the present"""
+
+NO_CREDENTIAL = "no credential"
+
+
+class Status(StrEnum):
+    AVAILABLE = "available"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`checked`: when this was last found to be so; `since`: when it became unavailable.
+
+    Both in unix seconds, or None: never looked at, not unavailable.
+    """
+
+    status: Status = Status.UNKNOWN
+    checked: float | None = None
+    reason: str | None = None
+    since: float | None = None
+
+    def found(self, reason: str | None, now: float) -> Standing:
+        """Looked at now: unavailable for that reason, or available where there is none."""
+        if reason is None:
+            return Standing(Status.AVAILABLE, now)
+        since = now if self.since is None else self.since
+        return Standing(Status.UNAVAILABLE, now, reason, since)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """`failed` counts failed answers since the last good one, the latest of them at `failed_at`."""
+
+    provider: Provider
+    standing: Standing
+    counted: Answers | None = None
+    failed: int = 0
+    failed_at: float = 0.0
+
+    @property
+    def probed(self) -> bool:
+        return self.provider.probe and self.provider.proxy is None
+
+    def heard(self, total: Answers, now: float) -> bool:
+        """Takes what was counted; whether a good answer came since that was done last."""
+        before, self.counted = self.counted or total, total
+        if total.bad > before.bad:
+            self.failed += total.bad - before.bad
+            self.failed_at = now
+        if total.good > before.good:
+            self.failed = 0
+        return total.good > before.good
+
+    def conclude(self, good: bool, probed: bool, unreachable: str | None, now: float) -> None:
+        """The standing after a look: `unreachable` is what a probe met, where one was made."""
+        if unreachable is not None:
+            # What failed for want of a connection says nothing once there is one again.
+            self.failed = 0
+            self.standing = self.standing.found(unreachable, now)
+        elif self.failed >= ENOUGH and now - self.failed_at < FORGET:
+            reason = f"none of its last {self.failed} answers was a good one"
+            self.standing = self.standing.found(reason, self.failed_at)
+        elif good or probed:
+            self.standing = self.standing.found(None, now)
+        elif self.standing.status is Status.UNAVAILABLE:
+            self.standing = Standing(checked=self.standing.checked)
+
+
+@dataclass(slots=True)
+class Watch:
+    """`standing` of every provider, always at hand; `look` makes it current.
+
+    `numbers` is the directory that all parts count into.
+    """
+
+    providers: Mapping[str, Provider]
+    numbers: Path
+    clock: Clock
+    _watched: dict[str, _Watched] = field(init=False)
+    _free: asyncio.Semaphore = field(init=False)
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock.time()
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._watched = {
+            name: _Watched(one, Standing())
+            for name, one in self.providers.items()
+            if one.unavailable is None
+        }
+
+    def standing(self, name: str) -> Standing:
+        """What the configuration lacks stays so, and is looked at by asking."""
+        lack = self.providers[name].unavailable
+        if lack is None:
+            return self._watched[name].standing
+        lacks = [part.partition(":")[0] for part in lack.split("; ")]
+        reason = NO_CREDENTIAL if set(lacks) == {"api_key"} else lack
+        return Standing(Status.UNAVAILABLE, self.clock.time(), reason, self._started)
+
+    async def look(self) -> None:
+        """One look at all of them; takes at most about PATIENCE where few are silent.
+
+        Raises OSError when the numbers cannot be read.
+        """
+        counted = await asyncio.to_thread(answers, self.numbers)
+        now = self.clock.time()
+        probes: dict[tuple[str, int], asyncio.Task[str | None]] = {}
+        async with asyncio.TaskGroup() as group:
+            for one in self._watched.values():
+                place = address(one.provider.endpoint)
+                if one.probed and place not in probes:
+                    probes[place] = group.create_task(self._probe(*place))
+        for name, one in self._watched.items():
+            good = one.heard(counted.get(name, Answers()), now)
+            probe = probes.get(address(one.provider.endpoint)) if one.probed else None
+            one.conclude(good, probe is not None, probe and probe.result(), self.clock.time())
+
+    async def _probe(self, host: str, port: int) -> str | None:
+        async with self._free:
+            return await connect(host, port)
+
+
+def address(endpoint: str) -> tuple[str, int]:
+    """Host, without brackets, and port of a URL that the configuration has checked."""
+    url = urlsplit(endpoint)
+    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+
+
+async def connect(host: str, port: int) -> str | None:
+    """Connects and hangs up. None when that worked, else why not, in words that name no address."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return f"no connection within {PATIENCE:g} s"
+    except (gaierror, UnicodeError):
+        return "its host's name has no address"
+    except ConnectionRefusedError:
+        return "connection refused"
+    except OSError as error:
+        return f"no connection: {error.strerror or type(error).__name__}"
+    writer.close()
+    return None
