@@ -46,8 +46,7 @@ class Backend:
 
     def default_model(self, *, embeds: bool) -> str | None:
         """What it answers with, or makes vectors with, when no model is named."""
-        named = (self.provider.model, *self.provider.models)
-        return next((m for m in named if m and m[-1] != "*" and self.embeds(m) is embeds), None)
+        return default_model(self.provider, embeds=embeds)
 
     @property
     def usual_embedder(self) -> str | None:

@@ -26,7 +26,6 @@ from extproc.wire.processor import Conversation
 from tests.bench.traffic import KEY, PATH, Case, reply
 from tests.kit import provider, settings, snapshot
 
-
 NEVER = 1e6
 """seconds"""
 
