@@ -11,7 +11,7 @@ from dataclasses import field
 from urllib.parse import urlsplit
 
 from extproc.config.catalogue import languages
-from extproc.config.models import USUAL_EMBEDDERS, capabilities
+from extproc.config.models import USUAL_EMBEDDERS, capabilities, default_model
 from extproc.config.names import provider_cluster
 from extproc.config.schema import Provider
 from extproc.model.call import OnLossy, Target
