@@ -167,8 +167,15 @@ def _stages(
     order = TopologicalSorter(
         {n: [a for a in registry.stages[n].AFTER if a in active] for n in active}
     )
-    made = [registry.stages[name].prepare(blocks[name], ports) for name in order.static_order()]
-    return [one for one in made if one is not None]
+    found: list[Callable[[], Stage] | OnWish] = []
+    for name in order.static_order():
+        stage = registry.stages[name]
+        made = stage.prepare(blocks[name], ports)
+        if isinstance(made, OnWish) and stage.READS_REQUESTS:
+            made = made.make  # a policy that must see requests is not the client's to leave out
+        if made is not None:
+            found.append(made)
+    return found
 
 
 def _paths(dialects: Iterable[Dialect], header: str) -> Paths:

@@ -31,7 +31,7 @@ class Answer:
 class OnWish:
     """What makes a stage that is needed only where a client wishes something (`chat.Options`).
 
-    Other exchanges do without it, and spend nothing on it. It must not be one that READS_REQUESTS.
+    Other exchanges do without it, and spend nothing on it. One that READS_REQUESTS is made for all.
     """
 
     make: Callable[[], Stage]

@@ -13,7 +13,7 @@ from extproc.config.load import ConfigErrors, load
 from extproc.config.shapes import Block, Field, Flag
 from extproc.flow.snapshot import compile_snapshot
 from extproc.model.ports import Ports
-from extproc.model.stage import Stage
+from extproc.model.stage import OnWish, Stage
 from tests.kit import ports
 
 BLOCK = Field(Block({"loud": Field(Flag(), "shout")}), "a policy of this test")
@@ -57,3 +57,23 @@ def test_block_is_checked_like_any_other(tmp_path: Path) -> None:
         load(file, {}, stages={"second": BLOCK})
     with pytest.raises(ConfigErrors, match="second"):
         load(file, {})
+
+
+class Wished(Stage):
+    @classmethod
+    def prepare(cls, block: object, ports: Ports) -> OnWish:
+        return OnWish(cls)
+
+
+class Harmless(Wished):
+    READS_REQUESTS = False
+
+
+def test_no_client_leaves_out_a_policy_that_must_see_requests(tmp_path: Path) -> None:
+    file = tmp_path / "sluice.yaml"
+    file.write_text("policy: {}\nharmless: {}\n")
+    stages = {"policy": Wished, "harmless": Harmless}
+    known = replace(discover.registry(), stages=stages, blocks=dict.fromkeys(stages, BLOCK))
+    snapshot = compile_snapshot(load(file, {}, stages=known.blocks), known, b"s", ports())
+    assert len(snapshot.stages) == 2
+    assert [type(make()) for make in snapshot.standing] == [Wished]
