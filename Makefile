@@ -14,7 +14,11 @@ SPREAD := -n 2 --dist loadfile
 E2E_ON_GRPC := SLUICE_TRANSPORT=grpc $(PYTEST) -q $(SPREAD) tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint test golden proto proto-check e2e bench bench-full bench-rolling image-check lock clean fuzz soak
+# The package as it is shipped: its hot path built as C.
+COMPILED := build/compiled
+COMPILED_READY := $(COMPILED)/ready
+SHIPPED := SLUICE_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python
+.PHONY: help setup run check lint test golden proto proto-check e2e compiled compiled-check bench bench-full bench-rolling image-check lock clean fuzz soak
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
@@ -35,7 +39,7 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## start the gateway on port 5055; Ctrl-C stops it
 	@exec $(BIN)/sluice up
 
-check: lint proto-check image-check ## all that CI runs: format, lint, types, generated code, image, tests
+check: lint proto-check image-check compiled-check ## all that CI runs: format, lint, types, generated code, image, as shipped, tests
 	@$(MAKE) test
 
 lint: $(READY) ## format, lint, types and structure, without the tests
@@ -64,25 +68,34 @@ e2e: $(READY) ## only the tests through a real Envoy, on both transports
 	$(E2E_ON_GRPC)
 	@exec $(PYTEST) -q $(SPREAD) tests/e2e
 
+compiled: $(COMPILED_READY) ## build the package as it is shipped, below build/compiled; minutes
+
+$(COMPILED_READY): $(READY) setup.py $(shell find extproc -name '*.py')
+	SLUICE_COMPILE=1 $(BIN)/python setup.py --quiet build --build-lib $(COMPILED)
+	@touch $@
+
+compiled-check: $(COMPILED_READY) ## the tests through a real Envoy and of the transport, as it is shipped
+	$(SHIPPED) -m pytest -q $(SPREAD) --import-mode=append tests/test_compiled.py tests/wire tests/e2e --ignore tests/e2e/matrix
+
 fuzz: $(READY) ## bad input: the dialects for FUZZ_SECONDS (180), FUZZ_SEQUENCES of frames, FUZZ_SCENES on both transports
 	$(BIN)/python -m tests.fuzz.equal --scenes $(FUZZ_SCENES)
 	$(BIN)/python -m tests.fuzz.frames --count $(FUZZ_SEQUENCES)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-bench: $(READY) ## what an exchange costs, beside what we stand on; under five minutes
-	@exec $(BIN)/python -m tests.bench.run
+bench: $(COMPILED_READY) ## what an exchange costs, beside what we stand on; under five minutes
+	@exec env $(SHIPPED) -m tests.bench.run
 
-bench-full: $(READY) ## the whole grid of it, rolling workers, the dialects, and instructions; half an hour
-	$(BIN)/python -m tests.bench.run --full
-	$(BIN)/python -m tests.bench.rolling
-	$(BIN)/python -m tests.bench.dialects
+bench-full: $(COMPILED_READY) ## the whole grid of it, rolling workers, the dialects, and instructions; half an hour
+	$(SHIPPED) -m tests.bench.run --full
+	$(SHIPPED) -m tests.bench.rolling
+	$(SHIPPED) -m tests.bench.dialects
 	$(BIN)/python -m tests.bench.instructions
 
-bench-rolling: $(READY) ## two minutes of load while six workers are replaced: nothing may fail
-	@exec $(BIN)/python -m tests.bench.rolling
+bench-rolling: $(COMPILED_READY) ## two minutes of load while six workers are replaced: nothing may fail
+	@exec env $(SHIPPED) -m tests.bench.rolling
 
-soak: $(READY) ## 10,000 requests a minute for half an hour: nothing fails, and memory stays flat
-	@exec $(BIN)/python -m tests.bench.steady $(ARGS)
+soak: $(COMPILED_READY) ## 10,000 requests a minute for half an hour: nothing fails, and memory stays flat
+	@exec env $(SHIPPED) -m tests.bench.steady $(ARGS)
 
 image-check: $(READY) ## the Dockerfile's steps as a script, and the compose file against its schema
 	$(PYTEST) -q -m '' tests/image

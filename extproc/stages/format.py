@@ -125,11 +125,14 @@ class Format(Stage):
         match event:
             case PartStarted(kind=PartKind.TEXT):
                 self._open[event.choice, event.part] = Fences()
-            case TextDelta() if fences := self._open.get((event.choice, event.part)):
-                text = fences.feed(event.text)
-                return (replace(event, text=text),) if text else ()
-            case PartEnded() if fences := self._open.pop((event.choice, event.part), None):
-                rest = fences.end()
+            case TextDelta():
+                fences = self._open.get((event.choice, event.part))
+                if fences:
+                    text = fences.feed(event.text)
+                    return (replace(event, text=text),) if text else ()
+            case PartEnded():
+                fences = self._open.pop((event.choice, event.part), None)
+                rest = fences.end() if fences else ""
                 if rest:
                     return (TextDelta(rest, event.part, event.choice), event)
             case _:
