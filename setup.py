@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-HOT = ("codec", "dialects", "flow", "model", "stages", "telemetry", "wire")
+HOT = ("codec", "dialects", "flow", "model", "routing", "stages", "telemetry", "wire")
 CORES = os.cpu_count() or 1
 FLAGS = ["-O2", "-g0"]
 

@@ -82,7 +82,7 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         return Conversation(machine, finish, call_id, peer)
 
     server = transport(settings.transport)(socket, message_limit(settings.limits.body), converse)
-    async with kept_fresh(backend.credential for backend in snapshot.backends.values()):
+    async with kept_fresh(backend.credential for backend in snapshot.atlas.backends.values()):
         await server.start()
         # What is there now stays for good: the collector need not look at it again and again.
         gc.collect()

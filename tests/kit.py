@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extproc import discover
-from extproc.config.schema import Key, Provider, Secret, Settings, TargetRef
+from extproc.config.schema import Key, ModelRoute, Provider, Secret, Settings, TargetRef
 from extproc.flow.exchange import Exchange, Machine
 from extproc.flow.live import Live
 from extproc.flow.messages import (
@@ -48,6 +48,12 @@ class FakeClock:
         self.unix += seconds
 
 
+def route(*targets: tuple[str, str], **more: Any) -> ModelRoute:
+    """A model with one group for each (provider, model)."""
+    refs = [TargetRef(provider=provider, model=model) for provider, model in targets]
+    return ModelRoute(groups=tuple((ref,) for ref in refs), **more)
+
+
 def provider(name: str = "acme", **changes: Any) -> Provider:
     fields: dict[str, Any] = {
         "name": name,
@@ -62,7 +68,7 @@ def provider(name: str = "acme", **changes: Any) -> Provider:
 def settings(**changes: Any) -> Settings:
     fields: dict[str, Any] = {
         "providers": {"acme": provider()},
-        "models": {"fast": (TargetRef(provider="acme", model="gpt-4o-mini"),)},
+        "models": {"fast": route(("acme", "gpt-4o-mini"))},
     }
     return Settings(**{**fields, **changes})
 

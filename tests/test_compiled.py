@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HOT = ("codec", "dialects", "flow", "model", "stages", "telemetry", "wire")
+HOT = ("codec", "dialects", "flow", "model", "routing", "stages", "telemetry", "wire")
 
 
 @pytest.mark.parametrize("name", HOT)

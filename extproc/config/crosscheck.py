@@ -20,6 +20,7 @@ from extproc.config.schema import (
     KeyRole,
     Limits,
     Log,
+    ModelRoute,
     Provider,
     Secret,
     Server,
@@ -49,7 +50,7 @@ Aliases: TypeAlias = Mapping[str, tuple[TargetDraft, ...]]
 
 def aliases(
     drafts: Aliases, providers: Mapping[str, Provider], found: Findings
-) -> dict[str, tuple[TargetRef, ...]]:
+) -> dict[str, ModelRoute]:
     """The aliases, each target checked against the providers."""
     for alias, targets in drafts.items():
         for index, target in enumerate(targets):
@@ -61,7 +62,9 @@ def aliases(
                 hint = "ALL_PROVIDERS leaves it out" if left_out else None
                 found.at(path, message, hint or nearest(target.provider, providers))
     return {
-        alias: tuple(TargetRef(provider=one.provider, model=one.model) for one in targets)
+        alias: ModelRoute(
+            groups=tuple((TargetRef(provider=one.provider, model=one.model),) for one in targets)
+        )
         for alias, targets in drafts.items()
     }
 
@@ -112,7 +115,7 @@ def is_loopback(host: str) -> bool:
 def warnings(
     server: Server,
     providers: Mapping[str, Provider],
-    targets: Mapping[str, tuple[TargetRef, ...]],
+    models: Mapping[str, ModelRoute],
     with_keys: bool,
     found: Findings,
 ) -> None:
@@ -124,7 +127,7 @@ def warnings(
         found.warn(
             (), "no providers: write a `providers:` block, or set a variable such as OPENAI_API_KEY"
         )
-    used = {target.provider for group in targets.values() for target in group}
+    used = {target.provider for model in models.values() for target in model.targets}
     for name, one in providers.items():
         if not one.models and name not in used:
             message = "serves no model: it has no `models:`, and no alias names it"

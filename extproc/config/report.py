@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from extproc.config.models import DATED
-from extproc.config.schema import Key, Provider, Settings, TargetRef
+from extproc.config.schema import Key, ModelRoute, Provider, Settings
 
 
 def check_report(settings: Settings, dialects: Iterable[str] = ()) -> str:
@@ -45,8 +45,8 @@ def _provider(provider: Provider) -> str:
     return f"{text}, serves {' '.join(provider.models) or 'what aliases name'}"
 
 
-def _alias(name: str, targets: tuple[TargetRef, ...]) -> str:
-    return f"{name}: {', '.join(f'{one.provider}/{one.model}' for one in targets)}"
+def _alias(name: str, model: ModelRoute) -> str:
+    return f"{name}: {', '.join(f'{one.provider}/{one.model}' for one in model.targets)}"
 
 
 def _key(key: Key) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from extproc.model.call import Capabilities, OnLossy
+from extproc.model.call import Capabilities, Failure, OnLossy
 
 
 class Secret:
@@ -165,9 +165,148 @@ class Provider(Struct, frozen=True, kw_only=True):
     unavailable: str | None = None
 
 
+Scalar: TypeAlias = str | int | float | bool
+
+
+class Strategy(StrEnum):
+    """In which order the targets of a group are asked."""
+
+    ORDER = "order"
+    WEIGHTED = "weighted"
+    ROUND_ROBIN = "round_robin"
+    LEAST_LATENCY = "least_latency"
+    """shortest time to the first token"""
+    MOST_THROUGHPUT = "most_throughput"
+    """most tokens a second"""
+    LEAST_COST = "least_cost"
+    LEAST_BUSY = "least_busy"
+    STICKY = "sticky"
+    """as weighted, drawn by session, else by the prompt's beginning"""
+
+
+class DrawBy(StrEnum):
+    """What a weighted draw is made of: equal ones get the same target."""
+
+    CALL = "call"
+    CALLER = "caller"
+    SESSION = "session"
+    PREFIX = "prefix"
+
+
 class TargetRef(Struct, frozen=True, kw_only=True):
+    """One target of a model. `model` `*` is what the wildcard in the model's name stood for.
+
+    `label` is the arm of an A/B split. `when` is a condition (`conditions.py`), empty: always.
+    Parameters by their canonical names: `set` always, `default` where the client says
+    nothing, `cap` as an upper bound.
+    """
+
     provider: str
     model: str
+    weight: float = 1.0
+    label: str = ""
+    when: str = ""
+    set: dict[str, Scalar] = field(default_factory=dict[str, Scalar])
+    default: dict[str, Scalar] = field(default_factory=dict[str, Scalar])
+    cap: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """How long a stream's beginning is held, until its first content is there."""
+
+    seconds: float = 2.0
+    bytes: int = 65536
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """`attempts` in all; `same` further ones of a target before the next target's turn.
+
+    `base` and `longest` are seconds between attempts of the same target, doubling, with jitter.
+    """
+
+    attempts: int = 3
+    on: tuple[Failure, ...] = (
+        Failure.CONNECT,
+        Failure.DNS,
+        Failure.TLS,
+        Failure.RESET,
+        Failure.TIMEOUT,
+        Failure.FIRST_EVENT,
+        Failure.STREAM_ERROR,
+        Failure.EMPTY,
+        Failure.RATE_LIMIT,
+        Failure.OVERLOADED,
+        Failure.SERVER_ERROR,
+        Failure.CREDENTIAL,
+        Failure.GONE,
+    )
+    same: int = 0
+    base: float = 0.25
+    longest: float = 4.0
+
+
+class Shadow(Struct, frozen=True, kw_only=True):
+    """Who gets a copy of the requests, and of how many of them, in percent."""
+
+    provider: str
+    model: str
+    percent: float = 100.0
+
+
+class ModelRoute(Struct, frozen=True, kw_only=True):
+    """A name that callers use: groups of targets, the best group first.
+
+    `retry` None: `routing.retry`. `deadline` is seconds for the whole exchange's way to its
+    first byte, over all attempts; None: `routing.deadline`.
+    """
+
+    groups: tuple[tuple[TargetRef, ...], ...]
+    strategy: Strategy = Strategy.ORDER
+    by: DrawBy = DrawBy.CALL
+    window: Window | None = None
+    retry: Retry | None = None
+    deadline: float | None = None
+    shadow: Shadow | None = None
+
+    @property
+    def targets(self) -> tuple[TargetRef, ...]:
+        return tuple(target for group in self.groups for target in group)
+
+
+class Breaker(Struct, frozen=True, kw_only=True):
+    """When a target is left alone: after so many `failures` in a row, or when of at least
+    `minimum` attempts within `window` seconds a share of `error_rate` failed or of `slow_rate`
+    took more than `slow` seconds to their first byte. After `open` seconds `trials` may go there.
+    """
+
+    failures: int = 5
+    error_rate: float = 0.5
+    minimum: int = 20
+    slow: float | None = None
+    slow_rate: float = 0.8
+    window: float = 30.0
+    open: float = 15.0
+    trials: int = 1
+
+
+class RetryBudget(Struct, frozen=True, kw_only=True):
+    """At most `percent` of the first attempts of the last ten seconds are tried again, and `minimum` anyway."""
+
+    percent: float = 20.0
+    minimum: int = 10
+
+
+class Routing(Struct, frozen=True, kw_only=True):
+    """How targets are chosen and given up, where a model does not say otherwise.
+
+    `longest_cooldown` bounds the seconds that a provider's `retry-after` keeps a target out.
+    """
+
+    retry: Retry = Retry()
+    budget: RetryBudget = RetryBudget()
+    breaker: Breaker = Breaker()
+    deadline: float | None = None
+    longest_cooldown: float = 300.0
 
 
 class Key(Struct, frozen=True, kw_only=True):
@@ -216,9 +355,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     transport: Transport = Transport.NATIVE
     data: Path = Path(".sluice")
     providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
-    models: dict[str, tuple[TargetRef, ...]] = field(
-        default_factory=dict[str, tuple[TargetRef, ...]]
-    )
+    models: dict[str, ModelRoute] = field(default_factory=dict[str, ModelRoute])
+    routing: Routing = Routing()
     keys: tuple[Key, ...] = ()
     limits: Limits = Limits()
     log: Log = Log()

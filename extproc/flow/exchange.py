@@ -16,7 +16,6 @@ from enum import Enum
 
 from extproc.config.names import CALL_HEADER, COUNT_HEADER
 from extproc.flow import messages
-from extproc.flow.backend import Planned
 from extproc.flow.estimate import estimated
 from extproc.flow.identify import without_key
 from extproc.flow.live import Live
@@ -24,7 +23,6 @@ from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply
 from extproc.flow.pipeline import NO_STAGES, Pipeline
 from extproc.flow.record import Record
 from extproc.flow.reply import Returning, header_safe
-from extproc.flow.router import plan
 from extproc.flow.sending import leave
 from extproc.flow.snapshot import Claimed, Snapshot
 from extproc.model.call import Attempt, Call, Caller, Outcome
@@ -37,6 +35,8 @@ from extproc.model.ports import Clock
 from extproc.model.reply import Event
 from extproc.model.stage import Answer
 from extproc.model.value import value
+from extproc.routing.backend import Planned
+from extproc.routing.router import plan
 from extproc.telemetry.log import Log
 
 _NOTHING_MORE: Mapping[str, str] = {}
@@ -256,7 +256,7 @@ class Exchange:
             return self._answer(dialect, request, call.events)
         asked = call.request
         assert not isinstance(asked, ListModels)
-        chosen = plan(snapshot, caller, asked)
+        chosen = plan(snapshot.atlas, caller, asked)
         first = chosen.targets[0]
         record.target, record.model = first.target, chosen.name
         await self._pipeline.on_attempt(call, Attempt(1, first.target))

@@ -12,7 +12,6 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from extproc.config.names import COUNT_HEADER
-from extproc.flow.backend import Planned
 from extproc.flow.estimate import estimated
 from extproc.flow.messages import (
     CONTINUE,
@@ -38,6 +37,7 @@ from extproc.model.embed import Count, Opaque, Routed
 from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, UpstreamBad
 from extproc.model.ports import Clock
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used
+from extproc.routing.backend import Planned
 
 VIA_UPSTREAM = "via_upstream"
 _JSON = "application/json"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from extproc.flow.backend import Planned
 from extproc.flow.messages import Continue, Mode, Route
 from extproc.flow.record import Record
 from extproc.model.dialect import Rendered, RequestHead
 from extproc.model.ports import Signable
+from extproc.routing.backend import Planned
 
 _ROUTING_HEADERS = frozenset({"x-forwarded-proto", "content-length", "content-type"})
 """Envoy's own business, or overwritten anyway: never removed by name"""

@@ -12,17 +12,17 @@ from dataclasses import field
 from graphlib import TopologicalSorter
 
 from extproc.config.models import capabilities
-from extproc.config.schema import Provider, Settings, TargetRef
+from extproc.config.schema import Provider, Settings
 from extproc.config.shapes import Field
-from extproc.flow.backend import Backend, Plan, compile_backend
 from extproc.flow.identify import Identifier
 from extproc.model.call import Caller
 from extproc.model.dialect import Dialect, Endpoint, Headers, ModelCard
-from extproc.model.embed import Routed
 from extproc.model.errors import GatewayError, MethodNotAllowed, NotFound
 from extproc.model.ports import Credential, Ports
 from extproc.model.stage import OnWish, Stage
 from extproc.model.value import value
+from extproc.routing.atlas import Atlas
+from extproc.routing.backend import Backend, compile_backend
 
 ERROR_DIALECT = "openai_chat"
 """the language of errors on paths that no dialect claims"""
@@ -67,9 +67,7 @@ class Snapshot:
     settings: Settings
     identifier: Identifier
     dialects: Mapping[str, Dialect]
-    backends: Mapping[str, Backend]
-    unavailable: Mapping[str, str]
-    aliases: Mapping[str, tuple[TargetRef, ...]]
+    atlas: Atlas
     stages: tuple[Callable[[], Stage], ...]
     standing: tuple[Callable[[], Stage], ...]
     """the stages of exchanges whose client wishes nothing of the gateway"""
@@ -77,10 +75,6 @@ class Snapshot:
     paths: Paths = field(repr=False)
     special: tuple[tuple[str, Paths], ...] = field(repr=False)
     """paths of languages that are told apart by a header, before all others"""
-    plans: dict[tuple[str, str, str, type[Routed]], Plan] = field(
-        default_factory=dict[tuple[str, str, str, type[Routed]], Plan], repr=False, compare=False
-    )
-    """what the router found, by client dialect, provider, model, and kind of request"""
 
     @property
     def error_dialect(self) -> Dialect:
@@ -146,9 +140,13 @@ def compile_snapshot(
         settings=settings,
         identifier=Identifier(settings.keys, secret),
         dialects=registry.dialects,
-        backends=backends,
-        unavailable=unavailable,
-        aliases=settings.models,
+        atlas=Atlas(
+            backends=backends,
+            unavailable=unavailable,
+            models=settings.models,
+            dialects=registry.dialects,
+            error_dialect=registry.dialects[ERROR_DIALECT],
+        ),
         stages=tuple(s.make if isinstance(s, OnWish) else s for s in stages),
         standing=tuple(s for s in stages if not isinstance(s, OnWish)),
         cards=_cards(settings, backends),
@@ -195,8 +193,8 @@ def _paths(dialects: Iterable[Dialect], header: str) -> Paths:
 
 def _cards(settings: Settings, backends: Mapping[str, Backend]) -> tuple[ModelCard, ...]:
     cards: dict[str, ModelCard] = {}
-    for alias, targets in settings.models.items():
-        first = next((t for t in targets if t.provider in backends), None)
+    for alias, model in settings.models.items():
+        first = next((t for t in model.targets if t.provider in backends), None)
         if first is not None:
             known = capabilities(backends[first.provider].provider, first.model)
             cards[alias] = ModelCard(alias, "sluice", capabilities=known)

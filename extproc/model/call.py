@@ -125,6 +125,54 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Failure(StrEnum):
+    """Why an attempt is over without an answer; also how the configuration names its triggers.
+
+    `content_filter`, `context_length` and `bad_output` are read in the reply's body,
+    `first_event`, `stream_error` and `empty` in a stream's first moments.
+    """
+
+    CONNECT = "connect"
+    DNS = "dns"
+    TLS = "tls"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    FIRST_EVENT = "first_event"
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    CREDENTIAL = "credential"
+    CONTENT_FILTER = "content_filter"
+    CONTEXT_LENGTH = "context_length"
+    BAD_OUTPUT = "bad_output"
+    STREAM_ERROR = "stream_error"
+    EMPTY = "empty"
+    GONE = "gone"
+    """the configuration has it no more"""
+    OURS = "ours"
+    """a defect or a limit of the gateway: never a reason to ask the next target"""
+
+
+@value
+class Tried:
+    """One attempt, over. `failure` None: its reply went to the client.
+
+    Times are seconds on the exchange's clock; `head_at` is when the reply's head came.
+    `retry_after` is in seconds from then, whatever form the provider gave it.
+    """
+
+    number: int
+    target: Target
+    failure: Failure | None
+    status: int
+    details: str
+    began: float
+    ended: float
+    head_at: float | None = None
+    retry_after: float | None = None
+    usage: Usage | None = None
+
+
 @value
 class Ending:
     """What is known when an exchange is over. Times are seconds on the exchange's clock."""

@@ -49,7 +49,7 @@ def test_local_or_cloud(endpoint: str, local: bool):
 def test_the_model_it_answers_with(changes: dict[str, Any], model: str | None):
     one = provider(**changes)
     told = listed(one, UP, detail=True)
-    backend = snapshot(settings(providers={"acme": one}, models={})).backends["acme"]
+    backend = snapshot(settings(providers={"acme": one}, models={})).atlas.backends["acme"]
     assert told["model"] == model == backend.default_model(embeds=False)
     assert (told["capabilities"] is None) is (model is None)
 

@@ -67,7 +67,7 @@ def test_the_example_at_the_top_loads() -> None:
     assert settings.warnings == ()
     assert settings.providers["acme"].unavailable == "api_key: ACME_KEY is not set"
     assert settings.providers["openai"].unavailable is None
-    assert [target.provider for target in settings.models["best"]] == ["openai", "acme"]
+    assert [target.provider for target in settings.models["best"].targets] == ["openai", "acme"]
 
 
 def test_the_service_config_loads_as_it_stands() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-from extproc.config.schema import TargetRef
 from extproc.flow.messages import Reply
-from tests.kit import Dialogue, provider, settings
+from tests.kit import Dialogue, provider, route, settings
 
 
 async def shown(model: str) -> list[str]:
     """The capabilities that a client of Ollama reads."""
-    fast = (TargetRef(provider="gone", model="x"), TargetRef(provider="acme", model="gpt-4o"))
+    fast = route(("gone", "x"), ("acme", "gpt-4o"))
     models = ("gpt-4o", "text-embedding-3-small")
     config = settings(providers={"acme": provider(models=models)}, models={"fast": fast})
     dialogue = Dialogue(config)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from extproc.config.catalogue import languages
 from extproc.config.models import USUAL_EMBEDDERS, capabilities, default_model
 from extproc.config.names import provider_cluster
-from extproc.config.schema import Provider
-from extproc.model.call import OnLossy, Target
+from extproc.config.schema import Provider, TargetRef, Window
+from extproc.model.call import Failure, OnLossy, Target
 from extproc.model.dialect import Dialect
 from extproc.model.ports import Credential
 from extproc.model.value import value
@@ -93,19 +93,44 @@ class Backend:
 
 @value
 class Planned:
-    """`dialect` is the language in which the provider is asked."""
+    """`dialect` is the language in which the provider is asked; `ref` is the configuration's word
+    about the target, None where it was found by a model's own name."""
 
     backend: Backend
     dialect: Dialect
     target: Target
+    ref: TargetRef | None = None
+
+    @property
+    def key(self) -> str:
+        """What health, cooldowns and statistics are kept by."""
+        return f"{self.target.provider}/{self.target.model}"
 
 
 @value
 class Plan:
-    """`name` is the model as configured: bounded in number, so fit for a metric's label."""
+    """`name` is the model as configured: bounded in number, so fit for a metric's label.
+
+    `targets` are in the order of attempts; the same one twice is a retry. `pauses` are the
+    seconds before each. `triggers` are the failures after which the next one is asked.
+    `deadline` is in seconds from the exchange's beginning to the reply's first byte.
+    `why` holds reason codes; `label` is the arm of an A/B split.
+    """
 
     name: str
     targets: tuple[Planned, ...]
+    pauses: tuple[float, ...] = ()
+    triggers: frozenset[Failure] = frozenset()
+    window: Window | None = None
+    deadline: float | None = None
+    why: tuple[str, ...] = ()
+    label: str = ""
+    shadow: Planned | None = None
+
+    @property
+    def plain(self) -> bool:
+        """One attempt that nobody needs to watch: its bytes go to the provider directly."""
+        return len(self.targets) == 1 and self.window is None and self.deadline is None
 
 
 def compile_backend(

@@ -1,4 +1,4 @@
-"""Which provider answers: a pure function of the snapshot, the caller and the request.
+"""Which provider answers: a pure function of the atlas, the caller and the request.
 
 Gives a `Plan`, or raises `NotFound`, `InvalidRequest`, `PermissionDenied` or
 `Overloaded` with the reason. Never asks Envoy and never waits.
@@ -6,8 +6,6 @@ Gives a `Plan`, or raises `NotFound`, `InvalidRequest`, `PermissionDenied` or
 
 from __future__ import annotations
 
-from extproc.flow.backend import Backend, Plan, Planned
-from extproc.flow.snapshot import Snapshot
 from extproc.model.call import Caller
 from extproc.model.dialect import LIST_MODELS
 from extproc.model.embed import Embed, Opaque, Routed
@@ -18,6 +16,8 @@ from extproc.model.errors import (
     PermissionDenied,
     Unsupported,
 )
+from extproc.routing.atlas import Atlas
+from extproc.routing.backend import Backend, Plan, Planned
 
 AUTO = "auto"
 """the model or provider name that means: you choose"""
@@ -25,54 +25,54 @@ _MOST_PLANS = 4096
 """plans kept: a client may name any model where `*` is served"""
 
 
-def plan(snapshot: Snapshot, caller: Caller, request: Routed) -> Plan:
+def plan(atlas: Atlas, caller: Caller, request: Routed) -> Plan:
     """The targets to try, in order. Today: exactly one."""
     named = request.model if request.model != AUTO else ""
     pinned = request.provider if request.provider and request.provider != AUTO else ""
     key = (request.dialect, pinned, named, type(request))
-    found = snapshot.plans.get(key)
+    found = atlas.plans.get(key)
     if found is None:
-        found = _find(snapshot, request, pinned, named)
-        if len(snapshot.plans) < _MOST_PLANS:
-            snapshot.plans[key] = found
-    _allow(snapshot, caller, request, found)
+        found = _find(atlas, request, pinned, named)
+        if len(atlas.plans) < _MOST_PLANS:
+            atlas.plans[key] = found
+    _allow(atlas, caller, request, found)
     return found
 
 
-def _find(snapshot: Snapshot, request: Routed, provider: str, model: str) -> Plan:
+def _find(atlas: Atlas, request: Routed, provider: str, model: str) -> Plan:
     match request:
         case Opaque():
-            return _opaque(snapshot, request.dialect, provider, model)
+            return _opaque(atlas, request.dialect, provider, model)
         case Embed():
-            return _vectors(snapshot, request.dialect, provider, model)
+            return _vectors(atlas, request.dialect, provider, model)
         case _:
-            return _plan(snapshot, request.dialect, provider, model)
+            return _plan(atlas, request.dialect, provider, model)
 
 
-def _plan(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+def _plan(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
     if provider:
-        return _pinned(snapshot, client, provider, model)
-    return _by_name(snapshot, client, model) if model else _default(snapshot, client)
+        return _pinned(atlas, client, provider, model)
+    return _by_name(atlas, client, model) if model else _default(atlas, client)
 
 
-def _vectors(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+def _vectors(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
     """As any other, but that what is not named must be a model that makes vectors."""
     if model:
-        return _plan(snapshot, client, provider, model)
+        return _plan(atlas, client, provider, model)
     if provider:
-        return _pinned(snapshot, client, provider, model, embeds=True)
-    for name, refs in snapshot.aliases.items():
-        first = next((ref for ref in refs if ref.provider in snapshot.backends), None)
-        if first is not None and snapshot.backends[first.provider].embeds(first.model):
-            return _by_name(snapshot, client, name)
-    for backend in snapshot.backends.values():
+        return _pinned(atlas, client, provider, model, embeds=True)
+    for name, route in atlas.models.items():
+        first = next((ref for ref in route.targets if ref.provider in atlas.backends), None)
+        if first is not None and atlas.backends[first.provider].embeds(first.model):
+            return _by_name(atlas, client, name)
+    for backend in atlas.backends.values():
         if found := backend.default_model(embeds=True):
             return _one(found, backend, client, found)
-    for backend in snapshot.backends.values():
+    for backend in atlas.backends.values():
         if found := backend.usual_embedder:
             return _one(_label(backend, found), backend, client, found)
-    if not snapshot.backends:
-        raise Overloaded(f"No provider is available: {_reasons(snapshot)}.")
+    if not atlas.backends:
+        raise Overloaded(f"No provider is available: {_reasons(atlas)}.")
     raise InvalidRequest(
         "No model was named, and none here is known to make vectors: a provider's"
         " `capabilities` say so of those that are less known (`embedding: true`).",
@@ -80,14 +80,14 @@ def _vectors(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan
     )
 
 
-def _opaque(snapshot: Snapshot, client: str, provider: str, model: str) -> Plan:
+def _opaque(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
     """What is not translated goes to a provider of the client's own language, or nowhere."""
     if provider or model:
-        found = _plan(snapshot, client, provider, model)
+        found = _plan(atlas, client, provider, model)
         if found.targets[0].target.dialect == client:
             return found
     else:
-        for backend in snapshot.backends.values():
+        for backend in atlas.backends.values():
             if backend.dialect(client, "").name == client:
                 return _one(f"{backend.provider.name}/*", backend, client, "")
     raise Unsupported(
@@ -101,14 +101,12 @@ def _one(name: str, backend: Backend, client: str, model: str) -> Plan:
     return Plan(name, (Planned(backend, dialect, backend.target(model, dialect.name)),))
 
 
-def _pinned(
-    snapshot: Snapshot, client: str, provider: str, model: str, *, embeds: bool = False
-) -> Plan:
-    backend = snapshot.backends.get(provider)
+def _pinned(atlas: Atlas, client: str, provider: str, model: str, *, embeds: bool = False) -> Plan:
+    backend = atlas.backends.get(provider)
     if backend is None:
-        if why := snapshot.unavailable.get(provider):
+        if why := atlas.unavailable.get(provider):
             raise Overloaded(f"Provider {provider} is not available: {why}.")
-        known = ", ".join(snapshot.backends) or "none"
+        known = ", ".join(atlas.backends) or "none"
         raise InvalidRequest(
             f"There is no provider {provider[:64]!r}. Use auto, or one of: {known}.",
             param="provider",
@@ -120,35 +118,35 @@ def _pinned(
         what = "has no default model for vectors" if embeds else "has no default model"
         raise InvalidRequest(f"Provider {provider} {what}: name one in `model`.", param="model")
     if not backend.fit(name) and name != backend.provider.model:
-        raise _unknown(snapshot, client, name)
+        raise _unknown(atlas, client, name)
     return _one(name, backend, client, name)
 
 
-def _default(snapshot: Snapshot, client: str) -> Plan:
-    if AUTO in snapshot.aliases:
-        return _by_name(snapshot, client, AUTO)
-    for backend in snapshot.backends.values():
+def _default(atlas: Atlas, client: str) -> Plan:
+    if AUTO in atlas.models:
+        return _by_name(atlas, client, AUTO)
+    for backend in atlas.backends.values():
         if model := backend.default_model(embeds=False):
             return _one(model, backend, client, model)
-    if not snapshot.backends:
-        raise Overloaded(f"No provider is available: {_reasons(snapshot)}.")
+    if not atlas.backends:
+        raise Overloaded(f"No provider is available: {_reasons(atlas)}.")
     raise InvalidRequest("No model was named and none is the default.", param="model")
 
 
-def _by_name(snapshot: Snapshot, client: str, model: str) -> Plan:
-    if refs := snapshot.aliases.get(model):
-        for ref in refs:
-            if backend := snapshot.backends.get(ref.provider):
+def _by_name(atlas: Atlas, client: str, model: str) -> Plan:
+    if route := atlas.models.get(model):
+        for ref in route.targets:
+            if backend := atlas.backends.get(ref.provider):
                 return _one(model, backend, client, ref.model)
-        raise Overloaded(f"No provider of model {model} is available: {_reasons(snapshot)}.")
-    best = max(snapshot.backends.values(), key=lambda b: b.fit(model), default=None)
+        raise Overloaded(f"No provider of model {model} is available: {_reasons(atlas)}.")
+    best = max(atlas.backends.values(), key=lambda b: b.fit(model), default=None)
     if best is not None and best.fit(model):
         return _one(_label(best, model), best, client, model)
     provider, slash, rest = model.partition("/")
-    backend = snapshot.backends.get(provider)
+    backend = atlas.backends.get(provider)
     if slash and backend is not None and backend.fit(rest):
         return _one(_label(backend, rest), backend, client, rest)
-    raise _unknown(snapshot, client, model)
+    raise _unknown(atlas, client, model)
 
 
 def _label(backend: Backend, model: str) -> str:
@@ -159,32 +157,32 @@ def _label(backend: Backend, model: str) -> str:
     return f"{backend.provider.name}/*"
 
 
-def _unknown(snapshot: Snapshot, client: str, model: str) -> NotFound:
+def _unknown(atlas: Atlas, client: str, model: str) -> NotFound:
     return NotFound(
         f"The model {model[:128]!r} does not exist here or no provider serves it."
-        f" {_list(snapshot, client)} lists those that you may use.",
+        f" {_list(atlas, client)} lists those that you may use.",
         param="model",
         code="model_not_found",
     )
 
 
-def _list(snapshot: Snapshot, client: str) -> str:
+def _list(atlas: Atlas, client: str) -> str:
     """Where the client finds its model list, in its own language if that has one."""
-    own = snapshot.dialects.get(client, snapshot.error_dialect)
+    own = atlas.dialects.get(client, atlas.error_dialect)
     return next(
         f"{endpoint.method} {endpoint.path}"
-        for dialect in (own, snapshot.error_dialect)
+        for dialect in (own, atlas.error_dialect)
         for endpoint in dialect.endpoints
         if endpoint.operation == LIST_MODELS
     )
 
 
-def _reasons(snapshot: Snapshot) -> str:
-    reasons = [f"{name}: {why}" for name, why in snapshot.unavailable.items()]
+def _reasons(atlas: Atlas) -> str:
+    reasons = [f"{name}: {why}" for name, why in atlas.unavailable.items()]
     return "; ".join(reasons) or "none is configured"
 
 
-def _allow(snapshot: Snapshot, caller: Caller, request: Routed, found: Plan) -> None:
+def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan) -> None:
     """A key's list holds names as clients ask for them; `provider/model` passes as `model` too."""
     asked = request.model if request.model not in ("", AUTO) else found.name
     if caller.may_use(asked):
@@ -199,7 +197,7 @@ def _allow(snapshot: Snapshot, caller: Caller, request: Routed, found: Plan) -> 
         return
     raise PermissionDenied(
         f"Key `{caller.name}` may not use model {asked[:128]!r}."
-        f" {_list(snapshot, request.dialect)} lists those that it may use.",
+        f" {_list(atlas, request.dialect)} lists those that it may use.",
         param="model",
         code="model_not_allowed",
     )

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from extproc.config.schema import TargetRef
-from extproc.flow.router import plan
 from extproc.model.call import LOCAL, Caller, Capabilities
 from extproc.model.chat import Chat
 from extproc.model.embed import Embed
 from extproc.model.errors import InvalidRequest, NotFound, Overloaded, PermissionDenied
-from tests.kit import provider, settings, snapshot
+from extproc.routing.router import plan
+from tests.kit import provider, route, settings, snapshot
 
 TWO = settings(
     providers={
@@ -22,15 +21,15 @@ TWO = settings(
         "gone": provider("gone", models=("g",), unavailable="api_key: GONE_KEY is not set"),
     },
     models={
-        "fast": (TargetRef(provider="gone", model="g"), TargetRef(provider="zeta", model="z-9")),
-        "lost": (TargetRef(provider="gone", model="g"),),
+        "fast": route(("gone", "g"), ("zeta", "z-9")),
+        "lost": route(("gone", "g")),
     },
 )
 
 
 def ask(model: str = "", provider: str | None = None, caller: Caller = LOCAL) -> tuple[str, str]:
     request = Chat("openai_chat", model, (), provider=provider)
-    target = plan(snapshot(TWO), caller, request).targets[0].target
+    target = plan(snapshot(TWO).atlas, caller, request).targets[0].target
     return target.provider, target.model
 
 
@@ -64,7 +63,7 @@ def test_the_most_exact_name_wins_whatever_the_order() -> None:
 
     def chosen(model: str) -> str:
         request = Chat("openai_chat", model, ())
-        return plan(snapshot(config), LOCAL, request).targets[0].target.provider
+        return plan(snapshot(config).atlas, LOCAL, request).targets[0].target.provider
 
     assert [chosen(m) for m in ("gpt-4o", "gpt-5", "other")] == ["one", "some", "any"]
 
@@ -74,8 +73,8 @@ def vectors(model: str = "", provider: str | None = None, **config: Any) -> tupl
     pinned = snapshot(settings(**config))
     # What a chat was answered with must not be remembered for vectors.
     with suppress(InvalidRequest):
-        plan(pinned, LOCAL, Chat("simple_query", "", ()))
-    target = plan(pinned, LOCAL, request).targets[0].target
+        plan(pinned.atlas, LOCAL, Chat("simple_query", "", ()))
+    target = plan(pinned.atlas, LOCAL, request).targets[0].target
     return target.provider, target.model
 
 
@@ -90,11 +89,11 @@ def test_vectors_come_from_a_model_that_makes_them() -> None:
         capabilities=OWN | {"house-chat": Capabilities(embedding=False)},
     )
     wide = provider("wide", models=("gpt-*", "text-embedding-*"), model="gpt-4o")
-    ref = TargetRef(provider="wide", model="text-embedding-3-large")
     both = {"chats": CHATS, "wide": wide, "own": own}
     assert vectors(
-        providers=both, models={"fast": (TargetRef(provider="chats", model="gpt-4o"),), "v": (ref,)}
-    ) == ("wide", ref.model)
+        providers=both,
+        models={"fast": route(("chats", "gpt-4o")), "v": route(("wide", "text-embedding-3-large"))},
+    ) == ("wide", "text-embedding-3-large")
     assert vectors("auto", providers=both, models={}) == ("own", "house-e")
     assert vectors(providers={"chats": CHATS, "wide": wide}, models={}) == (
         "wide",
@@ -134,7 +133,7 @@ def test_no_model_makes_vectors() -> None:
 def test_a_model_that_makes_vectors_answers_no_chat() -> None:
     one = provider("one", models=("text-embedding-3-small", "gpt-4o"))
     config = settings(providers={"one": one}, models={})
-    found = plan(snapshot(config), LOCAL, Chat("openai_chat", "", ()))
+    found = plan(snapshot(config).atlas, LOCAL, Chat("openai_chat", "", ()))
     assert found.targets[0].target.model == "gpt-4o"
 
 
@@ -162,7 +161,7 @@ def test_a_client_is_sent_to_its_own_model_list(client: str, path: str) -> None:
     limited = Caller("carol", models=frozenset({"fast"}))
     for caller, model, error in ((LOCAL, "nope", NotFound), (limited, "gpt-4o", PermissionDenied)):
         with pytest.raises(error, match=f" GET {path} lists those"):
-            plan(snapshot(TWO), caller, Chat(client, model, ()))
+            plan(snapshot(TWO).atlas, caller, Chat(client, model, ()))
     assert snapshot(TWO).paths.find(path), "the gateway answers there"
 
 
@@ -188,7 +187,7 @@ def test_key_may_use_only_its_models() -> None:
 
 
 def test_metric_label_is_a_configured_name() -> None:
-    made = plan(snapshot(TWO), LOCAL, Chat("openai_chat", "z-anything-a-client-types", ()))
+    made = plan(snapshot(TWO).atlas, LOCAL, Chat("openai_chat", "z-anything-a-client-types", ()))
     assert made.name == "zeta/*"
 
 
