@@ -9,24 +9,38 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from extproc import discover
-from extproc.child import Parent, SystemClock
-from extproc.config.schema import Transport
-from extproc.credentials.fetching import kept_fresh
+from extproc.child import (
+    Configuration,
+    Message,
+    Parent,
+    Prepare,
+    Reloaded,
+    Said,
+    State,
+    SystemClock,
+    Use,
+)
+from extproc.config.schema import Settings, Transport
+from extproc.credentials.moving import Moving
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
 from extproc.flow.record import Record
-from extproc.flow.snapshot import compile_snapshot
-from extproc.model.ports import Ports
+from extproc.flow.snapshot import Snapshot, compile_snapshot
+from extproc.model.call import Tried
+from extproc.model.ports import Credential, Ports
 from extproc.model.reply import NO_UNITS
+from extproc.routing.health import Health
 from extproc.stores.conversations import Conversations
 from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import ExchangeRecord, Metrics
+from extproc.wire.hop import Asking
 from extproc.wire.native_server import NativeServer
 from extproc.wire.processor import Conversation, message_limit
 
@@ -66,34 +80,153 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
 
     around = replace(discover.REAL, clock=clock, on_failure=unsigned)
     conversations = Conversations(parent.layout.memory, clock, troubled)
-    snapshot = compile_snapshot(
-        settings, discover.registry(around), os.urandom(_SECRET_BYTES), Ports(conversations)
-    )
-    live = Live(settings.limits.in_flight_bytes, metrics.held_bytes)
-    machine = Machine(snapshot, live, clock, log)
+    registry = discover.registry(around)
+    credentials = Moving(registry.credential)
+    registry = replace(registry, credential=credentials.of)
+    secret, ports = os.urandom(_SECRET_BYTES), Ports(conversations)
 
-    def finish(record: Record) -> None:
-        metrics.exchange(measured(record))
-        metrics.end()
-        log.exchange(line(record))
+    def compiled(wanted: Settings) -> Snapshot:
+        return compile_snapshot(wanted, registry, secret, ports)
+
+    live = Live(settings.limits.in_flight_bytes, metrics.held_bytes)
+    health = Health(settings.routing, clock)
+    machine = Machine(compiled(settings), live, clock, log, str(socket), health)
+    generations = Generations(parent, machine, compiled, credentials, metrics, log)
 
     def converse(call_id: str, peer: str) -> Conversation:
-        metrics.begin()
-        return Conversation(machine, finish, call_id, peer)
+        return generations.current.converse(call_id, peer)
 
-    server = transport(settings.transport)(socket, message_limit(settings.limits.body), converse)
-    async with kept_fresh(backend.credential for backend in snapshot.atlas.backends.values()):
-        await server.start()
-        # What is there now stays for good: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_COLLECT)
-        parent.ready()
-        await parent.stopped()
-        await server.stop(settings.limits.drain_timeout)
+    def ask(call_id: str) -> Asking:
+        return Asking(machine.running, call_id)
+
+    server = transport(settings.transport)(
+        socket, message_limit(settings.limits.body), converse, ask=ask
+    )
+    await credentials.start(generations.current.credentials)
+    await server.start()
+    # What is there now stays for good: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
+    parent.ready()
+    await generations.follow()
+    await server.stop(generations.current.settings.limits.drain_timeout)
+    await credentials.close()
     conversations.close()
     log.close()
     return 0
+
+
+class Generation:
+    """One configuration, and how many exchanges run by it. `over` is called after the last one,
+    as soon as there is one to call."""
+
+    __slots__ = ("_log", "_metrics", "_version", "machine", "over", "running", "serial")
+
+    def __init__(
+        self, configuration: Configuration, machine: Machine, metrics: Metrics, log: Log
+    ) -> None:
+        self.serial = configuration.serial
+        self.machine = machine
+        self.running = 0
+        self.over: Callable[[], None] | None = None
+        self._version = configuration.version
+        self._metrics = metrics
+        self._log = log
+
+    @property
+    def settings(self) -> Settings:
+        return self.machine.snapshot.settings
+
+    @property
+    def credentials(self) -> list[Credential]:
+        return [one.credential for one in self.machine.snapshot.atlas.backends.values()]
+
+    def converse(self, call_id: str, peer: str) -> Conversation:
+        self.running += 1
+        self._metrics.begin()
+        return Conversation(self.machine, self._finish, call_id, peer)
+
+    def _finish(self, record: Record) -> None:
+        self._metrics.exchange(measured(record))
+        self._metrics.end()
+        self._log.exchange(line(record, self._version))
+        self.running -= 1
+        if self.over is not None and not self.running:
+            self.over()
+
+
+class Orders(Protocol):
+    """The supervisor, as far as a change of the configuration goes."""
+
+    @property
+    def configuration(self) -> Configuration: ...
+    def messages(self) -> AsyncIterator[Message]: ...
+    def say(self, said: Said) -> None: ...
+
+
+class Generations:
+    """The configuration of new exchanges (`current`), the next one, and those that some still run by."""
+
+    def __init__(
+        self,
+        parent: Orders,
+        machine: Machine,
+        compiled: Callable[[Settings], Snapshot],
+        credentials: Moving,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
+        self._parent = parent
+        self._compiled = compiled
+        self._credentials = credentials
+        self._metrics = metrics
+        self._log = log
+        self.current = Generation(parent.configuration, machine, metrics, log)
+        self._next: Generation | None = None
+        self._held: list[Generation] = []
+
+    async def follow(self) -> None:
+        """Does as the supervisor says, until it asks this process to stop."""
+        async for told in self._parent.messages():
+            match told:
+                case Prepare():
+                    self._parent.say(await self._prepare(told.configuration))
+                case Use():
+                    self._use(told.serial)
+                case State() | Reloaded():
+                    pass
+        self._parent.say(Said(what="leaving", serial=self.current.serial))
+
+    async def _prepare(self, wanted: Configuration) -> Said:
+        try:
+            machine = replace(self.current.machine, snapshot=self._compiled(wanted.settings()))
+        except Exception as error:
+            self._log.error("defect", traceback=traceback.format_exc(limit=-8))
+            return Said(what="refused", serial=wanted.serial, reason=type(error).__name__)
+        self._next = Generation(wanted, machine, self._metrics, self._log)
+        await self._credentials.start(self._next.credentials)
+        return Said(what="prepared", serial=wanted.serial)
+
+    def _use(self, serial: int) -> None:
+        """Exchanges that begin from now on do so by what was prepared."""
+        if self._next is None or self._next.serial != serial:
+            return
+        old, self.current, self._next = self.current, self._next, None
+        settings = self.current.settings
+        self._log.set_level(settings.log.level)
+        self.current.machine.health.configure(settings.routing)
+        self._held.append(old)
+        self._parent.say(Said(what="using", serial=serial))
+        old.over = lambda: self._release(old)
+        if not old.running:
+            self._release(old)
+
+    def _release(self, old: Generation) -> None:
+        self._held.remove(old)
+        kept = [self.current, *self._held, *([self._next] if self._next else [])]
+        self._credentials.keep([one for each in kept for one in each.credentials])
+        self._parent.say(Said(what="released", serial=old.serial))
 
 
 def transport(wanted: Transport) -> type[NativeServer | GrpcServer]:
@@ -126,8 +259,16 @@ def measured(record: Record) -> ExchangeRecord:
     )
 
 
-def line(record: Record) -> Mapping[str, object]:
-    """The log line of an exchange: facts about it, never what was said in it."""
+def _tried(one: Tried) -> str:
+    """An attempt, in the log line of its exchange."""
+    what = one.failure.value if one.failure else "ok"
+    seconds = one.ended - one.began
+    return f"{one.target.provider}/{one.target.model} {what} {one.status} {seconds * 1e3:.0f}ms"
+
+
+def line(record: Record, config: str = "") -> Mapping[str, object]:
+    """The log line of an exchange: facts about it, never what was said in it. `config` is the
+    version of the configuration that it ran by."""
     fields: dict[str, object] = {
         "call": record.call_id,
         "caller": record.caller.name if record.caller else None,
@@ -146,11 +287,15 @@ def line(record: Record) -> Mapping[str, object]:
         "own_us": round(record.own_seconds * 1e6, 1),
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,
+        "config": config,
     }
     if record.first_byte is not None:
         fields["first_ms"] = round((record.first_byte - record.started) * 1e3, 3)
     if record.dropped:
         fields["dropped"] = record.dropped
+    if record.tried:
+        fields["why"] = record.why
+        fields["tried"] = [_tried(one) for one in record.tried]
     if record.upstream_id is not None:
         fields["upstream_id"] = record.upstream_id
     if record.usage is not None:

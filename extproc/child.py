@@ -1,9 +1,12 @@
 """What every process below the supervisor shares: its settings, its orders, its end.
 
 Settings come through stdin, so that no secret is on a command line or on disk.
-The first line is a `Hello`, every later line a `State`. The end of stdin means
-that the supervisor is gone, and then this process is gone too, at once.
-`ready` on stdout is the only thing ever written there.
+The first line is a `Hello`, every later line a `Message`. The end of stdin means
+that the supervisor is gone, and then this process is gone too, at once. On stdout
+goes `ready`, and after it one `Said` a line.
+
+A configuration is changed in two steps: `Prepare`, which may be refused, and `Use`.
+Each has a serial number, counted by the supervisor; its version may come again.
 
 A child's SIGTERM ends `Parent.messages()`; the child then finishes what runs
 and returns. SIGINT is ignored: a terminal sends it to everybody, and the
@@ -20,6 +23,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 import uvloop
@@ -39,60 +43,123 @@ class SystemClock:
     time = staticmethod(time.time)
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class State(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What the whole gateway is doing: `workers` counts those that are ready."""
 
     draining: bool = False
     workers: int = 0
 
 
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings on their way to a child. `encoded` is what `config.load.encode` made of them;
+    `about` is a JSON object of what people may know of them."""
+
+    serial: int
+    version: str
+    encoded: msgspec.Raw
+    about: msgspec.Raw = msgspec.Raw(b"{}")
+
+    def settings(self) -> Settings:
+        return decode(self.encoded)
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make this ready to be used, and say `prepared` or `refused`. It takes the place of one that
+    was prepared and never used."""
+
+    configuration: Configuration
+
+
+class Use(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Use what was prepared, from now on, and say `using`; `released` when nothing runs any more
+    by the one before."""
+
+    serial: int
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """For the admin process: how a reload ended. `ask` is the number of the `Said` that asked."""
+
+    result: str
+    report: msgspec.Raw
+    ask: int = 0
+
+
+Message: TypeAlias = State | Prepare | Use | Reloaded
+
+
+What: TypeAlias = Literal["prepared", "refused", "using", "released", "leaving", "reload"]
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child says. `serial` is the configuration's, or of `reload` the asker's own number."""
+
+    what: What
+    serial: int = 0
+    reason: str = ""
+
+
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line. `settings` is what `config.load.encode` made; paths are absolute."""
+    """The first line. Paths are absolute."""
 
     parent: int
-    settings: msgspec.Raw
+    configuration: Configuration
     data: str
     run: str
 
 
-def hello_line(settings: Settings, layout: Layout) -> bytes:
+def hello_line(configuration: Configuration, layout: Layout) -> bytes:
     """The first line for a child of this very process."""
     hello = Hello(
         parent=os.getpid(),
-        settings=msgspec.Raw(encode(settings)),
+        configuration=configuration,
         data=str(layout.data),
         run=str(layout.run),
     )
     return msgspec.json.encode(hello) + b"\n"
 
 
-def state_line(state: State) -> bytes:
-    return msgspec.json.encode(state) + b"\n"
+def message_line(message: Message) -> bytes:
+    return msgspec.json.encode(message) + b"\n"
+
+
+def configured(
+    serial: int, version: str, settings: Settings, about: bytes = b"{}"
+) -> Configuration:
+    encoded = msgspec.Raw(encode(settings))
+    return Configuration(serial=serial, version=version, encoded=encoded, about=msgspec.Raw(about))
 
 
 class Parent:
     """The supervisor, seen from a child."""
 
-    def __init__(self, settings: Settings, layout: Layout, orders: _Orders) -> None:
-        self.settings = settings
+    def __init__(self, configuration: Configuration, layout: Layout, orders: _Orders) -> None:
+        self.configuration = configuration
+        """the one to begin with"""
+        self.settings = configuration.settings()
         self.layout = layout
         self._orders = orders
 
-    async def messages(self) -> AsyncIterator[State]:
+    async def messages(self) -> AsyncIterator[Message]:
         """What the supervisor says, until it asks this process to stop. For one reader."""
         while True:
-            state = await self._orders.queue.get()
-            if state is None:
+            message = await self._orders.queue.get()
+            if message is None:
                 return
-            yield state
-
-    async def stopped(self) -> None:
-        """Returns when this process was asked to stop. For a child that reads no messages."""
-        await self._orders.stop.wait()
+            yield message
 
     def ready(self) -> None:
-        """Tells the supervisor that this process can do its work."""
-        os.write(sys.stdout.fileno(), READY)
+        """Tells the supervisor that this process can do its work, by the first configuration."""
+        using = Said(what="using", serial=self.configuration.serial)
+        os.write(sys.stdout.fileno(), READY + _line(using))
+
+    def say(self, said: Said) -> None:
+        """Only once `ready`."""
+        os.write(sys.stdout.fileno(), _line(said))
+
+
+def _line(said: Said) -> bytes:
+    return msgspec.json.encode(said) + b"\n"
 
 
 class _Orders(asyncio.Protocol):
@@ -100,8 +167,7 @@ class _Orders(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
-        self.queue: asyncio.Queue[State | None] = asyncio.Queue()
-        self.stop = asyncio.Event()
+        self.queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._buffer = bytearray()
 
     def data_received(self, data: bytes) -> None:
@@ -112,7 +178,7 @@ class _Orders(asyncio.Protocol):
             if not self.hello.done():
                 self.hello.set_result(msgspec.json.decode(line, type=Hello))
             else:
-                self.queue.put_nowait(msgspec.json.decode(line, type=State))
+                self.queue.put_nowait(msgspec.json.decode(line, type=Message))
 
     def eof_received(self) -> None:
         os._exit(1)
@@ -122,7 +188,6 @@ class _Orders(asyncio.Protocol):
         os._exit(1)
 
     def ask_to_stop(self) -> None:
-        self.stop.set()
         self.queue.put_nowait(None)
 
 
@@ -147,5 +212,5 @@ async def _run(main: Callable[[Parent], Awaitable[int]]) -> int:
     await loop.connect_read_pipe(lambda: orders, sys.stdin.buffer)
     hello = await orders.hello
     die_with_parent(hello.parent)
-    parent = Parent(decode(hello.settings), Layout(Path(hello.data), Path(hello.run)), orders)
+    parent = Parent(hello.configuration, Layout(Path(hello.data), Path(hello.run)), orders)
     return await main(parent)

@@ -22,12 +22,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from extproc.admin import providers
+from extproc.admin.configuration import NO_STORE, Active
 from extproc.admin.errors import from_router, ours
 from extproc.admin.negotiate import Form, choose, wants_detail
 from extproc.admin.readiness import AdminState, EnvoyAdmin, Readiness
 from extproc.admin.standing import LOOK_EVERY, Watch
 from extproc.config.names import PEER_METADATA
-from extproc.config.schema import Provider
 from extproc.model.call import Caller, Role
 from extproc.model.errors import GatewayError, NotFound, PermissionDenied
 from extproc.model.ports import Clock
@@ -40,7 +40,6 @@ Authorize = Callable[[Mapping[str, str], str, str], Caller]
 
 WATCH_EVERY = 1.0
 """seconds between two looks at readiness, for `uptime_percentage`"""
-_NO_STORE = {"cache-control": "no-store"}
 
 
 def create_app(
@@ -51,22 +50,23 @@ def create_app(
     metrics: Metrics,
     log: Log,
     clock: Clock,
-    configured: Mapping[str, Provider],
+    watch: Watch,
+    active: Active,
     watch_every: float = WATCH_EVERY,
     look_every: float = LOOK_EVERY,
 ) -> Starlette:
     """The app. `metrics` are this process's own; `metrics_directory` is what all parts count into.
 
-    Its lifespan must run: it watches readiness and the `configured` providers, and closes
-    the client of Envoy.
+    Its lifespan must run: it watches readiness and, by `watch`, the providers, and closes the
+    client of Envoy.
     """
     envoy = EnvoyAdmin(envoy_socket)
-    watch = Watch(configured, metrics_directory, clock)
     handlers = _Handlers(
         state,
         authorize,
         Readiness(state, envoy, clock),
         watch,
+        active,
         metrics_directory,
         metrics,
         log,
@@ -95,6 +95,8 @@ def create_app(
             Route("/health/detailed", handlers.detailed),
             Route("/metrics", handlers.metrics),
             Route("/providers", handlers.providers),
+            Route("/admin/config", handlers.config),
+            Route("/admin/reload", handlers.reload, methods=_ANY),
             Route("/admin", handlers.nothing, methods=_ANY),
             Route("/admin/{rest:path}", handlers.nothing, methods=_ANY),
         ],
@@ -119,6 +121,7 @@ class _Handlers:
         authorize: Authorize,
         readiness: Readiness,
         watch: Watch,
+        active: Active,
         directory: Path,
         metrics: Metrics,
         log: Log,
@@ -128,6 +131,7 @@ class _Handlers:
         self._authorize = authorize
         self._readiness = readiness
         self._watch = watch
+        self._active = active
         self._directory = directory
         self._metrics = metrics
         self._log = log
@@ -141,25 +145,28 @@ class _Handlers:
             "uptime": round(self._clock.time() - self._state.started, 3),
             "draining": self._state.draining,
         }
-        return JSONResponse(body, headers=_NO_STORE)
+        return JSONResponse(body, headers=NO_STORE)
 
     async def ready(self, _: Request) -> Response:
         reasons = await self._readiness.reasons()
         if reasons:
             body = {"ready": False, "reasons": list(reasons)}
-            return JSONResponse(body, status_code=503, headers=_NO_STORE)
-        return JSONResponse({"ready": True, "workers": self._state.workers}, headers=_NO_STORE)
+            return JSONResponse(body, status_code=503, headers=NO_STORE)
+        return JSONResponse({"ready": True, "workers": self._state.workers}, headers=NO_STORE)
 
     async def metrics(self, request: Request) -> Response:
         self._admin_only(request)
         accept = ", ".join(request.headers.getlist("accept"))
         form = choose(accept, request.query_params.get("format"))
-        headers = {**_NO_STORE, "vary": "accept"}
+        headers = {**NO_STORE, "vary": "accept"}
         if form is Form.JSON:
             numbers = await run_in_threadpool(summary, self._directory)
             return JSONResponse(numbers, headers=headers)
         wants_open = form is Form.OPENMETRICS
-        text = await run_in_threadpool(collect, self._directory, openmetrics=wants_open)
+        version = self._active.version
+        text = await run_in_threadpool(
+            collect, self._directory, openmetrics=wants_open, version=version
+        )
         media = OPENMETRICS if wants_open else PROMETHEUS
         return Response(text, media_type=media, headers=headers)
 
@@ -171,7 +178,7 @@ class _Handlers:
             providers.listed(one, watch.standing(name), detail=detail)
             for name, one in watch.providers.items()
         ]
-        return JSONResponse({"providers": listed}, headers=_NO_STORE)
+        return JSONResponse({"providers": listed}, headers=NO_STORE)
 
     async def detailed(self, request: Request) -> Response:
         """As `/health` it is a report, and so a 200: `/health/ready` is what a balancer asks."""
@@ -186,7 +193,15 @@ class _Handlers:
             uptime=now - self._state.started,
             now=now,
         )
-        return JSONResponse(body, headers=_NO_STORE)
+        return JSONResponse(body, headers=NO_STORE)
+
+    async def config(self, request: Request) -> Response:
+        self._admin_only(request)
+        return self._active.shown()
+
+    async def reload(self, request: Request) -> Response:
+        self._admin_only(request)
+        return await self._active.reload(request)
 
     async def nothing(self, request: Request) -> Response:
         self._admin_only(request)

@@ -14,8 +14,9 @@ CALL_ID = "x-sluice-call-id"
 """set by Envoy on the private socket, on the request and again on the reply"""
 
 
-def render(error: GatewayError, call_id: str) -> Response:
-    """`{"error": {message, type, code, param, call_id}}` with the error's own status."""
+def render(error: GatewayError, call_id: str, **more: object) -> Response:
+    """`{"error": {message, type, code, param, call_id}}` with the error's own status, and beside it
+    what else is told."""
     headers: dict[str, str] = {
         "x-sluice-error-origin": error.origin.value,
         "cache-control": "no-store",
@@ -33,7 +34,8 @@ def render(error: GatewayError, call_id: str) -> Response:
             "code": error.code or error.kind.value,
             "param": error.param,
             "call_id": call_id,
-        }
+        },
+        **more,
     }
     return JSONResponse(body, status_code=error.status, headers=headers)
 

@@ -123,6 +123,18 @@ class Watch:
             if one.unavailable is None
         }
 
+    def configure(self, providers: Mapping[str, Provider]) -> None:
+        """Watches these from now on; what is known of one that stays where it was is kept."""
+        before = self._watched
+        self.providers = providers
+        self._watched = {}
+        for name, one in providers.items():
+            if one.unavailable is None:
+                known = before.get(name)
+                same = known is not None and known.provider.endpoint == one.endpoint
+                self._watched[name] = known if known and same else _Watched(one, Standing())
+                self._watched[name].provider = one
+
     def standing(self, name: str) -> Standing:
         """What the configuration lacks stays so, and is looked at by asking."""
         lack = self.providers[name].unavailable

@@ -128,18 +128,15 @@ class Checker:
             return self._wrong(node, path, shape.expected, quiet=True)
         if len(node.items) < shape.at_least:
             return self._wrong(node, path, shape.expected, quiet=True)
-        values: list[object] = []
-        for index, item in enumerate(node.items):
-            value = self.check(shape.item, item, (*path, index))
-            if value is not OMIT:
-                values.append(value)
-        return values
+        checked = [self.check(shape.item, one, (*path, at)) for at, one in enumerate(node.items)]
+        kept = [at for at, value in enumerate(checked) if value is not OMIT]
+        self._found.kept[path] = kept
+        return [checked[at] for at in kept]
 
     def _either(self, shape: Either, node: Node, path: KeyPath) -> object:
-        if isinstance(node, Scalar) and node.kind is not Kind.NOTHING:
-            return self._leaf(shape.word, node, path)
-        if isinstance(node, List if isinstance(shape.more, ListOf) else Map):
-            return self.check(shape.more, node, path)
+        for form in shape.forms:
+            if _fits(form, node):
+                return self.check(form, node, path)
         return self._wrong(node, path, shape.expected, quiet=True)
 
     def _fill(self, node: Scalar, path: KeyPath, *, soft: bool) -> Filled | None:
@@ -174,6 +171,8 @@ class Checker:
         value = leaf_value(shape, filled.text, kind)
         if isinstance(value, str) and isinstance(shape, Text) and shape.problem is not None:
             problem = shape.problem(value)
+            if problem is not None and filled.variables and not quiet:
+                return self._wrong(node, path, shape.expected)
             if problem is not None:
                 self._found.of(node, path, f"{problem}, expected {shape.expected}")
                 return OMIT
@@ -186,6 +185,8 @@ class Checker:
 
     def _file(self, shape: FileName, text: str, node: Scalar, path: KeyPath) -> object:
         name = self._folder / text
+        if shape.exists:
+            self._found.files.add(name)
         if not shape.exists or is_file(name):
             return name
         what = "a folder or the like" if name.exists() else "no file there"
@@ -216,6 +217,7 @@ class Checker:
         value = self.check(FileName(), entry.value, (*path, "file"))
         if not isinstance(value, Path):
             return OMIT
+        self._found.files.add(value)
         try:
             with value.open("rb") as source:
                 content = source.read(SECRET_FILE_MAX + 1)
@@ -251,6 +253,17 @@ class Checker:
         else:
             self._found.of(node, path, f"{reason}, expected {shape.expected}")
         return OMIT
+
+
+def _fits(form: Leaf | ListOf | Block, node: Node) -> bool:
+    """Whether a value of this kind is meant."""
+    match node:
+        case List():
+            return isinstance(form, ListOf)
+        case Map():
+            return isinstance(form, Block)
+        case Scalar():
+            return node.kind is not Kind.NOTHING and not isinstance(form, ListOf | Block)
 
 
 def _keep(values: dict[str, object], key: str, value: object) -> None:

@@ -1,19 +1,18 @@
 """What one key alone cannot tell: names that refer to others, and keys that need one another.
 
-Takes checked values, gives aliases, keys and notes in `Findings`. Providers are
-`providers.py`'s. Pure.
+Takes checked values, gives keys and notes in `Findings`. Providers are `providers.py`'s,
+models are `model_routes.py`'s. Pure.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from extproc.config.errors import listed, nearest
 from extproc.config.findings import Findings
+from extproc.config.model_routes import ModelDraft, RoutingDraft
 from extproc.config.providers import ProviderDraft
 from extproc.config.schema import (
     Key,
@@ -24,17 +23,11 @@ from extproc.config.schema import (
     Provider,
     Secret,
     Server,
-    TargetRef,
     Transport,
 )
 
 SHORT_KEY = 16
 """characters; a shorter key can be guessed"""
-
-
-class TargetDraft(Struct, frozen=True, kw_only=True):
-    provider: str = ""
-    model: str = ""
 
 
 class KeyDraft(Struct, frozen=True, kw_only=True):
@@ -43,37 +36,15 @@ class KeyDraft(Struct, frozen=True, kw_only=True):
     hash: str | None = None
     role: KeyRole = KeyRole.CALLER
     models: tuple[str, ...] = ("*",)
-
-
-Aliases: TypeAlias = Mapping[str, tuple[TargetDraft, ...]]
-
-
-def aliases(
-    drafts: Aliases, providers: Mapping[str, Provider], found: Findings
-) -> dict[str, ModelRoute]:
-    """The aliases, each target checked against the providers."""
-    for alias, targets in drafts.items():
-        for index, target in enumerate(targets):
-            if target.provider and target.provider not in providers:
-                path = ("models", alias, index, "provider")
-                message = f"found the unknown provider {found.shown(path)}, expected "
-                message += listed(providers) if providers else "one of `providers`, which has none"
-                left_out = target.provider in found.left_out
-                hint = "ALL_PROVIDERS leaves it out" if left_out else None
-                found.at(path, message, hint or nearest(target.provider, providers))
-    return {
-        alias: ModelRoute(
-            groups=tuple((TargetRef(provider=one.provider, model=one.model),) for one in targets)
-        )
-        for alias, targets in drafts.items()
-    }
+    team: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def keys(drafts: tuple[KeyDraft, ...], found: Findings) -> tuple[Key, ...]:
     """The keys, told apart by their names."""
-    first: dict[str, int] = {}
-    secrets: dict[Secret | str, int] = {}
-    for index, draft in enumerate(drafts):
+    first: dict[str, str | int] = {}
+    secrets: dict[Secret | str, str | int] = {}
+    for (_, index), draft in found.items(("keys",), drafts):
         earlier = first.setdefault(draft.name, index)
         if draft.name and earlier != index:
             message = f"the name {found.shown(('keys', index, 'name'))} is here a second time, expected names that differ"
@@ -87,10 +58,7 @@ def keys(drafts: tuple[KeyDraft, ...], found: Findings) -> tuple[Key, ...]:
         if draft.key is not None and len(draft.key.reveal()) < SHORT_KEY:
             message = f"shorter than {SHORT_KEY} characters: easy to guess; `sluice keys create` makes one"
             found.warn(("keys", index, "key"), message)
-    return tuple(
-        Key(name=one.name, key=one.key, hash=one.hash, role=one.role, models=one.models)
-        for one in drafts
-    )
+    return tuple(Key(**structs.asdict(one)) for one in drafts)
 
 
 def limits(values: Limits, found: Findings) -> None:
@@ -128,6 +96,7 @@ def warnings(
             (), "no providers: write a `providers:` block, or set a variable such as OPENAI_API_KEY"
         )
     used = {target.provider for model in models.values() for target in model.targets}
+    used |= {model.shadow.provider for model in models.values() if model.shadow is not None}
     for name, one in providers.items():
         if not one.models and name not in used:
             message = "serves no model: it has no `models:`, and no alias names it"
@@ -141,7 +110,8 @@ class Draft(Struct, frozen=True, kw_only=True):
     workers: int = 0
     transport: Transport = Transport.NATIVE
     providers: dict[str, ProviderDraft] = {}
-    models: dict[str, tuple[TargetDraft, ...]] = {}
+    models: dict[str, ModelDraft] = {}
+    routing: RoutingDraft = RoutingDraft()
     keys: tuple[KeyDraft, ...] = ()
     limits: Limits = Limits()
     log: Log = Log()

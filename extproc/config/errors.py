@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 ENVIRONMENT = "environment"
 """the `file` of an error that a variable of the environment caused"""
@@ -53,9 +54,13 @@ class ConfigError:
 
 
 class ConfigErrors(Exception):
-    """Every error of one configuration, sorted by place; those of the environment come last."""
+    """Every error of one configuration, sorted by place; those of the environment come last.
 
-    def __init__(self, errors: Iterable[ConfigError]) -> None:
+    `files` are those that it names, as far as it could be read.
+    """
+
+    def __init__(self, errors: Iterable[ConfigError], files: Iterable[Path] = ()) -> None:
+        self.files = tuple(sorted(files))
         unique = dict.fromkeys(errors)
         self.errors = tuple(sorted(unique, key=_order))
         super().__init__(self.render())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from extproc.config.errors import ENVIRONMENT, ConfigError, Place, quoted
 from extproc.config.nodes import Node, Scalar
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+T = TypeVar("T")
 
 
 def spell(path: KeyPath) -> str:
@@ -30,8 +33,10 @@ class Findings:
     """What checking found beside the values.
 
     `places` has every key that is there, wrong or not. `missing` says, for
-    values that may be missing, why they are (`OPENAI_API_KEY is not set`).
-    `left_out` are providers that ALL_PROVIDERS does not name.
+    values that may be missing, why they are (`OPENAI_API_KEY is not set`). `kept`
+    are the places in the file's lists of the values that were not left out.
+    `left_out` are providers that ALL_PROVIDERS does not name. `files` are those that values
+    name and that must be there, whether they are or not.
     """
 
     file: str
@@ -41,9 +46,16 @@ class Findings:
     keys: dict[KeyPath, Place] = field(default_factory=dict[KeyPath, Place])
     missing: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
     left_out: set[str] = field(default_factory=set[str])
+    files: set[Path] = field(default_factory=set[Path])
+    kept: dict[KeyPath, list[int]] = field(default_factory=dict[KeyPath, "list[int]"])
 
     def has(self, *path: str | int) -> bool:
         return path in self.places
+
+    def items(self, path: KeyPath, values: Iterable[T]) -> Iterator[tuple[KeyPath, T]]:
+        """The checked values of the list at `path`, each with its own path in the file."""
+        places = self.kept.get(path, [])
+        return (((*path, at), value) for at, value in zip(places, values, strict=True))
 
     def shown(self, path: KeyPath) -> str:
         """The text at `path` as the file has it: a variable's name, never its value."""

@@ -7,6 +7,7 @@ cannot tell (an alias of an unknown provider) is `crosscheck.py`'s.
 from __future__ import annotations
 
 from extproc.config.catalogue import KNOWN
+from extproc.config.model_keys import MODELS, ROUTING
 from extproc.config.provider_keys import PROVIDER
 from extproc.config.schema import KeyRole, LogFormat, LogLevel, Transport
 from extproc.config.shapes import (
@@ -23,7 +24,7 @@ from extproc.config.shapes import (
     Table,
     Text,
 )
-from extproc.config.texts import FILE, HOST, KEY_HASH, MODEL, NAME, NAMES, PATTERN
+from extproc.config.texts import FILE, HOST, KEY_HASH, NAME, NAMES, PATTERN
 
 _NAME = Text("a name", pattern=NAME)
 _COUNT = Number(low=0, high=10**12)
@@ -48,13 +49,6 @@ SERVER = Block(
     }
 )
 
-TARGET = Block(
-    {
-        "provider": Field(_NAME, "one of `providers`", required=True),
-        "model": Field(MODEL, "the model's name over there", required=True),
-    }
-)
-
 KEY = Block(
     {
         "name": Field(_NAME, "whose key it is; logs and metrics say it", required=True),
@@ -65,6 +59,8 @@ KEY = Block(
         ),
         "role": Field(Choice(tuple(KeyRole)), "an admin may also use management paths", "caller"),
         "models": Field(ListOf(PATTERN, 1), "the models it may use", '["*"]'),
+        "team": Field(_NAME, "whose people use it; conditions see it as `caller.team`"),
+        "tags": Field(ListOf(_NAME), "words for conditions, which see them as `caller.tags`"),
     },
     one_of=("key", "hash"),
 )
@@ -171,8 +167,14 @@ ROOT = Block(
             "those whose variables are set",
         ),
         "models": Field(
-            Table(ListOf(TARGET, 1), NAME, NAMES),
-            "aliases: a name that callers use, and the targets that answer, best first",
+            MODELS,
+            "names that callers use, and the targets that answer, best first: `provider/model`, a "
+            "list of such, or a block with more to say. A name may end in `*`: the longest "
+            "counts, and `*` alone where nothing else serves the name. Targets are models of "
+            "providers: other names of `models` are not followed",
+        ),
+        "routing": Field(
+            ROUTING, "how targets are retried and given up, where a model does not say otherwise"
         ),
         "keys": Field(
             ListOf(KEY), "keys that callers present; without any, only this machine is served"

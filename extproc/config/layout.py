@@ -6,6 +6,7 @@
   envoy/access.log
   memory/                what conversations said, for the stage of that name
   metrics/               counters that outlive a worker, shared by mmap
+  standing/              how targets stand, shared by the workers
   run/                   unix sockets (elsewhere when the path would be too long)
 """
 
@@ -48,6 +49,10 @@ class Layout:
     @property
     def metrics(self) -> Path:
         return self.data / "metrics"
+
+    @property
+    def standing(self) -> Path:
+        return self.data / "standing"
 
     @property
     def envoy_admin_socket(self) -> Path:

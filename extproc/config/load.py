@@ -7,14 +7,15 @@ through a pipe; they are the one place where secrets leave, and no log sees them
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
 import msgspec
 
-from extproc.config import crosscheck, providers
+from extproc.config import crosscheck, model_routes, providers
 from extproc.config.check import Checker
 from extproc.config.crosscheck import Draft
 from extproc.config.env import overlay
@@ -53,7 +54,7 @@ def load(
     table = cast("dict[str, object]", values)
     settings = _settings(table, found, folder, dialects, stages)
     if found.errors:
-        raise ConfigErrors(found.errors)
+        raise ConfigErrors(found.errors, found.files)
     return settings
 
 
@@ -85,7 +86,8 @@ def _settings(
         name: providers.provider(name, one, found, dialects)
         for name, one in draft.providers.items()
     }
-    models = crosscheck.aliases(draft.models, backends, found)
+    routing = model_routes.routing(draft.routing, found)
+    models = model_routes.models(draft.models, routing, backends, found)
     keys = crosscheck.keys(draft.keys, found)
     crosscheck.limits(draft.limits, found)
     crosscheck.warnings(draft.server, backends, models, bool(keys), found)
@@ -97,6 +99,7 @@ def _settings(
         data=cast("Path", values.get("data", folder / Settings().data)),
         providers=backends,
         models=models,
+        routing=routing,
         keys=keys,
         limits=draft.limits,
         log=draft.log,
@@ -104,7 +107,19 @@ def _settings(
         inactive=tuple(name for name in blocks if name not in stages),
         warnings=tuple(found.warnings),
         source=found.file,
+        files=_hashes(found.files),
     )
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    """By path what is in it, as a hash; empty for one that cannot be read."""
+    found: dict[str, str] = {}
+    for path in sorted(files):
+        try:
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except (OSError, ValueError):
+            found[str(path)] = ""
+    return found
 
 
 def _whole(values: dict[str, object]) -> dict[str, object]:

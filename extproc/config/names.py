@@ -6,6 +6,9 @@ EXT_PROC_CLUSTER = "extproc"
 ADMIN_CLUSTER = "admin"
 DENY_CLUSTER = "deny"
 """a cluster without a single host: what an undecided request is sent to"""
+ATTEMPT_CLUSTER = "attempt"
+"""the hop: a listener inside Envoy, and the cluster that leads to it. Each attempt of an exchange
+that may need several is one request through it (decision 017)"""
 
 ROUTE_NAMESPACE = "sluice.route"
 """dynamic metadata that names the clusters (`priority_groups`)"""
@@ -13,6 +16,10 @@ PLAN_NAMESPACE = "sluice.plan"
 """dynamic metadata for the access log: flat strings"""
 ANSWERED = "answered"
 """key in PLAN_NAMESPACE: the worker made this reply, so Envoy must not reword it"""
+LENGTH = "length"
+"""key in PLAN_NAMESPACE, of an attempt: the content-length for the provider, in digits"""
+CLUSTER = "cluster"
+"""key in PLAN_NAMESPACE: the provider's cluster, where the exchange itself went to the hop"""
 
 CALL_STATE = "sluice.call"
 """filter state in which Envoy keeps the call id"""
@@ -23,7 +30,25 @@ CALL_PADDING = 11 * "\\"
 """behind a call id in the metadata: 19 bits each as Huffman code, so that the header is sent
 as plain text, which costs nothing to decode. Hexadecimal digits save at most 3 bits each."""
 
+ROLE_METADATA = "x-sluice-role"
+ATTEMPT_ROLE = "attempt"
+"""gRPC initial metadata: which of the two filters asks. The clients' sends none"""
+DEST_HEADER = "x-sluice-dest"
+"""the socket of the worker that holds the exchange: a header to the hop, metadata from there"""
+DEST_STATE = "sluice.dest"
+HOLD_HEADER = "x-sluice-hold"
+"""to the hop: replies may be held, so their bodies are shown to the worker"""
+AGAIN_HEADER = "x-sluice-again"
+"""from the hop: this attempt failed, the next one is to begin; its value says why"""
+END_HEADER = "x-sluice-end"
+"""from the hop: there will be no further attempt; its value says why"""
+HOP_HEADERS = (ROLE_METADATA, DEST_HEADER, HOLD_HEADER, AGAIN_HEADER, END_HEADER)
+"""between the two filters alone: taken from clients, and from what providers send and get"""
+
 CALL_HEADER = "x-sluice-call-id"
+ATTEMPTS_HEADER = "x-sluice-attempts"
+WHY_HEADER = "x-sluice-why"
+"""of an exchange that might have had several attempts: how many it took, and the reasons' codes"""
 COUNT_HEADER = "x-sluice-count"
 """of a counted prompt: `provider` or `estimate`, whoever did the counting"""
 
@@ -31,6 +56,6 @@ MANAGEMENT_PATHS = ("/health", "/health/ready", "/health/detailed", "/metrics", 
 """exact paths that go to the admin process, beside everything under /admin/"""
 
 
-def provider_cluster(name: str) -> str:
-    """Envoy's name for the hosts of a provider."""
-    return f"provider-{name}"
+def provider_cluster(name: str, revision: int = 0) -> str:
+    """Envoy's name for the hosts of a provider. No name of a provider has an `@` in it."""
+    return f"provider-{name}@{revision}" if revision else f"provider-{name}"

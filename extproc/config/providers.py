@@ -134,16 +134,19 @@ def _dialects(
     path: tuple[str, str], draft: ProviderDraft, found: Findings, dialects: frozenset[str] | None
 ) -> None:
     names = DIALECTS | (dialects or frozenset())
+    place = (*path, "dialect")
     listing = isinstance(draft.dialect, tuple)
-    for index, dialect in enumerate(draft.dialects):
-        at = (*path, "dialect", index) if listing else (*path, "dialect")
+    alone = [(place, one) for one in draft.dialects]
+    earlier: list[str] = []
+    for at, dialect in found.items(place, draft.dialects) if listing else alone:
         if dialect not in names:
             message = (
                 f"found the unknown dialect {found.shown(at)}, expected {listed(sorted(names))}"
             )
             found.at(at, message, nearest(dialect, names))
-        elif dialect in draft.dialects[:index]:
+        elif dialect in earlier:
             found.at(at, f"found {found.shown(at)} a second time, expected it once")
+        earlier.append(dialect)
 
 
 def _variant(

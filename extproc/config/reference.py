@@ -59,7 +59,7 @@ def _schema(shape: Shape) -> dict[str, object]:
                 **most,
             }
         case Either():
-            return {"anyOf": [_schema(shape.word), _schema(shape.more)]}
+            return {"anyOf": [_schema(form) for form in shape.forms]}
         case ListOf():
             return {"type": "array", "items": _schema(shape.item), "minItems": shape.at_least}
         case SecretText():
@@ -148,43 +148,60 @@ summary. A key that is not listed here is an error. `sluice schema` prints a JSO
 
 def reference(stages: Mapping[str, Field]) -> str:
     """docs/config.md. `stages` as for `schema`."""
-    keys = _tables(Block({**ROOT.fields, **stages}), "")
+    keys = _tables(Block({**ROOT.fields, **stages}))
     parts = [_INTRODUCTION, "## Keys\n", *keys, _variables(), _providers()]
     return "\n".join(parts)
 
 
-def _tables(block: Block, prefix: str) -> Iterator[str]:
+def _tables(root: Block) -> Iterator[str]:
     """A section for each block, outer ones first."""
-    title = f"### `{prefix}`" if prefix else "### The top level"
-    rows = [
-        f"| `{name}`{' (required)' * field.required} | {_value(field.shape)} | "
-        f"{_code(field.default)} | {field.doc} |"
-        for name, field in block.fields.items()
-    ]
-    head = ["| key | value | default | what it is for |", "|---|---|---|---|"]
-    yield "\n".join([title, "", *head, *rows, ""])
-    for name, field in block.fields.items():
-        inner, path = field.shape, f"{prefix}.{name}" if prefix else name
-        if isinstance(inner, Either):
-            inner = inner.more
-        if isinstance(inner, Table):
-            inner, path = inner.value, f"{path}.NAME"
-        if isinstance(inner, ListOf):
-            inner, path = inner.item, f"{path}[]"
-        if isinstance(inner, Block):
-            yield from _tables(inner, path)
+    found: list[tuple[Block, list[str]]] = []
+    _find_blocks(root, "", found)
+    for block, places in found:
+        title = ", ".join(f"`{place}`" for place in places) if places[0] else "The top level"
+        rows = [
+            f"| `{name}`{' (required)' * field.required} | {_value(field.shape)} | "
+            f"{_code(field.default)} | {field.doc} |"
+            for name, field in block.fields.items()
+        ]
+        head = ["| key | value | default | what it is for |", "|---|---|---|---|"]
+        yield "\n".join([f"### {title}", "", *head, *rows, ""])
+
+
+def _find_blocks(shape: Shape, place: str, found: list[tuple[Block, list[str]]]) -> None:
+    """Adds each block once, with all places where it may stand."""
+    match shape:
+        case Block():
+            known = next((places for block, places in found if block is shape), None)
+            if known is not None:
+                known.append(place)
+                return
+            found.append((shape, [place]))
+            for name, field in shape.fields.items():
+                _find_blocks(field.shape, f"{place}.{name}" if place else name, found)
+        case Either():
+            for form in shape.forms:
+                _find_blocks(form, place, found)
+        case Table():
+            _find_blocks(shape.value, f"{place}.NAME", found)
+        case ListOf():
+            _find_blocks(shape.item, f"{place}[]", found)
+        case _:
+            pass
 
 
 def _value(shape: Shape) -> str:
     match shape:
         case Table():
-            return "a value for each name"
+            return f"for each name {_value(shape.value)}"
         case Either():
-            return f"{_value(shape.word)}, or {_value(shape.more)}"
+            return ", or ".join(_value(form) for form in shape.forms)
         case ListOf(item=Block()):
             return "a list of blocks"
+        case ListOf(item=ListOf(item=inner)):
+            return f"a list of lists: {_value(inner)}"
         case ListOf():
-            return f"a list: {shape.item.expected}"
+            return f"a list: {_value(shape.item)}"
         case Block():
             return "a block"
         case _:

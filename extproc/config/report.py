@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from extproc.config.errors import quoted
 from extproc.config.models import DATED
-from extproc.config.schema import Key, ModelRoute, Provider, Settings
+from extproc.config.schema import Key, ModelRoute, Provider, Settings, Strategy, TargetRef
+from extproc.config.shapes import size
 
 
 def check_report(settings: Settings, dialects: Iterable[str] = ()) -> str:
@@ -20,7 +22,7 @@ def check_report(settings: Settings, dialects: Iterable[str] = ()) -> str:
         *((f"dialects: {', '.join(sorted(dialects))}",) if dialects else ()),
         *_section("providers", map(_provider, settings.providers.values())),
         f"models: catalogue of {DATED}, which `capabilities:` overrides",
-        *_section("aliases", (_alias(name, one) for name, one in settings.models.items())),
+        *_section("aliases", (_model(name, one) for name, one in settings.models.items())),
         *_section(
             "keys", map(_key, settings.keys), "none: only callers on this machine are served"
         ),
@@ -45,8 +47,36 @@ def _provider(provider: Provider) -> str:
     return f"{text}, serves {' '.join(provider.models) or 'what aliases name'}"
 
 
-def _alias(name: str, model: ModelRoute) -> str:
-    return f"{name}: {', '.join(f'{one.provider}/{one.model}' for one in model.targets)}"
+def _model(name: str, model: ModelRoute) -> str:
+    """`chat: weighted by caller: a/x (weight 9), b/y; then c/z; 5 attempts`."""
+    groups = "; then ".join(", ".join(map(_target, group)) for group in model.groups)
+    by = f" by {model.by}" if model.strategy is Strategy.WEIGHTED else ""
+    how = f"{model.strategy}{by}: " if model.strategy is not Strategy.ORDER else ""
+    return "; ".join([f"{name}: {how}{groups}", *_beside(model)])
+
+
+def _target(target: TargetRef) -> str:
+    names = {"sets": target.set, "by default": target.default, "caps": target.cap}
+    notes = [
+        f"weight {target.weight:g}" * (target.weight != 1.0),
+        f"label {target.label}" * bool(target.label),
+        f"when {quoted(target.when)}" * bool(target.when),
+        *(f"{what} {', '.join(keys)}" for what, keys in names.items() if keys),
+    ]
+    said = ", ".join(filter(None, notes))
+    return f"{target.provider}/{target.model}" + f" ({said})" * bool(said)
+
+
+def _beside(model: ModelRoute) -> Iterator[str]:
+    """What there is to say beside the targets."""
+    if model.window is not None:
+        yield f"window {model.window.seconds:g}s or {size(model.window.bytes)}"
+    if model.retry is not None:
+        yield f"{model.retry.attempts} attempts"
+    if model.deadline is not None:
+        yield f"deadline {model.deadline:g}s"
+    if (shadow := model.shadow) is not None:
+        yield f"copies of {shadow.percent:g}% to {shadow.provider}/{shadow.model}"
 
 
 def _key(key: Key) -> str:

@@ -163,6 +163,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     proxy: str | None = None
     probe: bool = True
     unavailable: str | None = None
+    revision: int = 0
+    """how often the way to it changed while the gateway ran: each has a cluster of its own"""
 
 
 Scalar: TypeAlias = str | int | float | bool
@@ -208,7 +210,7 @@ class TargetRef(Struct, frozen=True, kw_only=True):
     when: str = ""
     set: dict[str, Scalar] = field(default_factory=dict[str, Scalar])
     default: dict[str, Scalar] = field(default_factory=dict[str, Scalar])
-    cap: dict[str, float] = field(default_factory=dict[str, float])
+    cap: dict[str, int | float] = field(default_factory=dict[str, int | float])
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -317,6 +319,8 @@ class Key(Struct, frozen=True, kw_only=True):
     hash: str | None = None
     role: KeyRole = KeyRole.CALLER
     models: tuple[str, ...] = ("*",)
+    team: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -366,3 +370,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     source: str = ""
     """where it came from, for people"""
+    files: dict[str, str] = field(default_factory=dict[str, str])
+    """files that it names and that must be there (secrets, certificates), each with a hash of what
+    is in it, so that another content is another configuration"""

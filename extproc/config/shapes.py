@@ -32,7 +32,7 @@ QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 class Text:
     """A string. `pattern` must match all of it; `problem` gives what is wrong with it, or None.
 
-    `quiet`: an error never repeats the value. `soft`: an unset variable is not
+    `quiet`: an error, and `problem`, never repeats the value. `soft`: an unset variable is not
     an error here but makes the provider unavailable.
     """
 
@@ -155,14 +155,20 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """One word, or more to say: a list of such words, or a block."""
+    """The same in few words or in more; the kind of what stands there tells which."""
 
-    word: Leaf
-    more: ListOf | Block
+    short: Leaf | ListOf
+    more: ListOf | Block | Either
+
+    @property
+    def forms(self) -> tuple[Leaf | ListOf | Block, ...]:
+        """All ways to say it: at most one is a word, one a list and one a block."""
+        more = self.more.forms if isinstance(self.more, Either) else (self.more,)
+        return (self.short, *more)
 
     @property
     def expected(self) -> str:
-        return f"{self.word.expected}, or {self.more.expected}"
+        return ", or ".join(form.expected for form in self.forms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,8 @@ Shape: TypeAlias = Leaf | SecretText | ListOf | Table | Either | Block
 def bounds(shape: Number) -> str:
     """` from 0 to 10`, or as much of it as there is."""
     if shape.above is not None:
-        return f" more than {shape.above:g}"
+        most = "" if shape.high is None else f" and at most {shape.high:.15g}"
+        return f" more than {shape.above:g}{most}"
     if shape.low is not None and shape.high is not None:
         return f" from {shape.low:.15g} to {shape.high:.15g}"
     return f" of at least {shape.low:g}" if shape.low is not None else ""

@@ -43,6 +43,13 @@ def proxy_problem(text: str) -> str | None:
     return None if 1 <= port <= 65535 else f"found port {port}"
 
 
+def condition_problem(text: str) -> str | None:
+    """What keeps `text` from being a condition. The library that says so is heavy: it waits for one."""
+    from extproc.config.conditions import check
+
+    return check(text)
+
+
 PATTERN = Text("a model's name, a prefix ending in `*`, or `*`", pattern=r"[^*\s]+\*?|\*")
 MODEL = Text("a model's name", pattern=r"[^*\s]+")
 FILE = FileName(exists=True)

@@ -7,9 +7,12 @@ credential or a prompt.
 from __future__ import annotations
 
 from extproc.config.layout import Layout
-from extproc.config.names import PLAN_NAMESPACE
+from extproc.config.names import CLUSTER, PLAN_NAMESPACE
 from extproc.envoygen.local_replies import CALL_ID_OR_TIME
-from extproc.envoygen.nodes import PEER, Node, extension
+from extproc.envoygen.nodes import PEER, Node, extension, first_of
+
+# Envoy sends an exchange with several attempts to the hop: a worker says whose reply it was.
+_CLUSTER = first_of(("DYNAMIC_METADATA", f"{PLAN_NAMESPACE}:{CLUSTER}"), ("UPSTREAM_CLUSTER", ""))
 
 FIELDS = {
     "time": "%START_TIME%",
@@ -26,7 +29,7 @@ FIELDS = {
     "duration_ms": "%DURATION%",
     "request_ms": "%REQUEST_DURATION%",
     "response_ms": "%RESPONSE_DURATION%",
-    "cluster": "%UPSTREAM_CLUSTER%",
+    "cluster": _CLUSTER,
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "plan": f"%DYNAMIC_METADATA({PLAN_NAMESPACE})%",

@@ -16,6 +16,7 @@ from extproc.config.layout import Layout
 from extproc.config.names import (
     ADMIN_CLUSTER,
     DENY_CLUSTER,
+    DEST_HEADER,
     EXT_PROC_CLUSTER,
     provider_cluster,
 )
@@ -43,8 +44,6 @@ CONNECT_TIMEOUT = 5.0
 POOL_IDLE = 30.0
 """seconds that an unused connection to a provider is kept: shorter than servers keep theirs,
 so that a request seldom meets a connection that is being closed"""
-MAX_RETRIES = 1000
-"""Envoy's own default of 3 at a time made failovers fail when many came at once"""
 
 _HEALTH: Node = {
     # a dead socket refuses at once; the timeout is for a worker that hangs, and is
@@ -60,11 +59,16 @@ _HEALTH: Node = {
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def endpoints(cluster: str, sockets: Sequence[Path]) -> Node:
-    """EDS: the unix sockets behind a cluster. Envoy takes one of these a file."""
+def endpoints(name: str, sockets: Sequence[Path], leaving: Sequence[Path] = ()) -> Node:
+    """EDS: the unix sockets behind a cluster. Envoy takes one of these a file.
+
+    Those in `leaving` get no new exchange, but the attempts of those that they hold.
+    """
+    hosts = [endpoint(pipe(path)) for path in sockets]
+    hosts += [{**endpoint(pipe(path)), "health_status": "DRAINING"} for path in leaving]
     return typed(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
-        **assignment(cluster, [endpoint(pipe(path)) for path in sockets]),
+        **assignment(name, hosts),
     )
 
 
@@ -108,7 +112,8 @@ def origin(provider: Provider) -> Origin:
     return Origin(https, host, port or (443 if https else 80))
 
 
-def _cluster(name: str, **fields: object) -> Node:
+def cluster(name: str, **fields: object) -> Node:
+    """A cluster with what is the same for all of them."""
     return typed(
         "envoy.config.cluster.v3.Cluster",
         name=name,
@@ -118,7 +123,7 @@ def _cluster(name: str, **fields: object) -> Node:
                     "max_connections": KEEP_FREE,
                     "max_pending_requests": KEEP_FREE,
                     "max_requests": KEEP_FREE,
-                    "max_retries": MAX_RETRIES,
+                    "max_retries": KEEP_FREE,
                 }
             ]
         },
@@ -126,21 +131,24 @@ def _cluster(name: str, **fields: object) -> Node:
     )
 
 
-def _options(**fields: object) -> Node:
+def options(**fields: object) -> Node:
+    """What a cluster has to say about HTTP: its `typed_extension_protocol_options`."""
     return {_OPTIONS: typed(_OPTIONS, **fields)}
 
 
 def _ext_proc(layout: Layout) -> Node:
-    return _cluster(
+    return cluster(
         EXT_PROC_CLUSTER,
         type="EDS",
         eds_cluster_config={"eds_config": watched(layout.xds("eds"))},
         connect_timeout="1s",
-        lb_policy="LEAST_REQUEST",
-        # a worker taken off the list is draining: it gets no new exchange, even while healthy
+        load_balancing_policy=_holder_or_least_busy(),
+        # who leaves or is ill gets no exchange from now on, not from up to a second later
+        common_lb_config={"update_merge_window": "0s"},
+        # a worker taken off the list is gone, whatever its last health check said
         ignore_health_on_host_removal=True,
         health_checks=[_HEALTH],
-        typed_extension_protocol_options=_options(
+        typed_extension_protocol_options=options(
             explicit_http_config={
                 "http2_protocol_options": {
                     # both what a worker may send ahead, and what may wait for it before the
@@ -153,13 +161,29 @@ def _ext_proc(layout: Layout) -> Node:
     )
 
 
+def _holder_or_least_busy() -> Node:
+    """An attempt goes to the worker that holds its exchange, whatever its health; all else
+    to a healthy one with few exchanges. The header is the gRPC call's, out of clients' reach."""
+    least = extension(
+        "envoy.load_balancing_policies.least_request",
+        "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+    )
+    held = extension(
+        "envoy.load_balancing_policies.override_host",
+        "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
+        override_host_sources=[{"header": DEST_HEADER}],
+        fallback_policy={"policies": [{"typed_extension_config": least}]},
+    )
+    return {"policies": [{"typed_extension_config": held}]}
+
+
 def _admin(layout: Layout, limits: Limits) -> Node:
-    return _cluster(
+    return cluster(
         ADMIN_CLUSTER,
         type="EDS",
         eds_cluster_config={"eds_config": watched(layout.xds("eds_admin"))},
         connect_timeout="1s",
-        typed_extension_protocol_options=_options(
+        typed_extension_protocol_options=options(
             common_http_protocol_options={"idle_timeout": seconds(min(limits.idle_timeout, 3.0))},
             explicit_http_config={"http_protocol_options": {}},
         ),
@@ -168,7 +192,7 @@ def _admin(layout: Layout, limits: Limits) -> Node:
 
 def _deny() -> Node:
     # No host at all: a port where nothing listens today is one that somebody may take tomorrow.
-    return _cluster(
+    return cluster(
         DENY_CLUSTER,
         type="STATIC",
         connect_timeout="0.25s",
@@ -178,16 +202,16 @@ def _deny() -> Node:
 
 def _provider(provider: Provider, limits: Limits, roots: Path | None) -> Node:
     target = origin(provider)
-    name = provider_cluster(provider.name)
+    name = provider_cluster(provider.name, provider.revision)
     secured: Node = {}
     if target.https:
         secured = {"transport_socket": tls.upstream(provider, target.host, roots)}
-    return _cluster(
+    return cluster(
         name,
         **_reached(provider, target, name),
         connect_timeout=seconds(min(CONNECT_TIMEOUT, provider.timeout)),
         per_connection_buffer_limit_bytes=BUFFER,
-        typed_extension_protocol_options=_options(
+        typed_extension_protocol_options=options(
             common_http_protocol_options={
                 "idle_timeout": seconds(min(limits.idle_timeout, POOL_IDLE)),
                 "max_headers_count": 200,

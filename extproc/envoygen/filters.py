@@ -12,6 +12,7 @@ from extproc.config.names import (
     CALL_PADDING,
     CALL_STATE,
     EXT_PROC_CLUSTER,
+    HOP_HEADERS,
     PEER_METADATA,
     PLAN_NAMESPACE,
     ROUTE_NAMESPACE,
@@ -19,6 +20,7 @@ from extproc.config.names import (
 from extproc.config.schema import Limits
 from extproc.envoygen.nodes import (
     CALL_ID,
+    EXT_PROC_TYPE,
     FILTER,
     PEER,
     Node,
@@ -29,12 +31,10 @@ from extproc.envoygen.nodes import (
     watched,
 )
 
-EXT_PROC_TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
-
 
 def http_filters(layout: Layout) -> list[Node]:
     """In the order in which a request meets them."""
-    return [_call_id(), _discovered(layout), _router()]
+    return [_call_id(), _discovered(layout), router()]
 
 
 def _call_id() -> Node:
@@ -42,14 +42,17 @@ def _call_id() -> Node:
     return extension(
         "sluice.call_id",
         "envoy.extensions.filters.http.set_filter_state.v3.Config",
-        on_request_headers=[
-            {
-                "object_key": CALL_STATE,
-                "factory_key": "envoy.string",
-                "format_string": {"text_format_source": {"inline_string": "gw-%UNIQUE_ID%"}},
-            }
-        ],
+        on_request_headers=[kept(CALL_STATE, "gw-%UNIQUE_ID%")],
     )
+
+
+def kept(key: str, value: str) -> Node:
+    """A filter state that lasts as long as its stream. `value` is a format string."""
+    return {
+        "object_key": key,
+        "factory_key": "envoy.string",
+        "format_string": {"text_format_source": {"inline_string": value}},
+    }
 
 
 def _discovered(layout: Layout) -> Node:
@@ -62,7 +65,7 @@ def _discovered(layout: Layout) -> Node:
     }
 
 
-def _router() -> Node:
+def router() -> Node:
     return extension(
         "envoy.filters.http.router",
         "envoy.extensions.filters.http.router.v3.Router",
@@ -83,6 +86,7 @@ def early_headers() -> list[Node]:
         remove_prefix("x-forwarded-"),
         remove_prefix(CALL_METADATA),
         remove_prefix(PEER_METADATA),
+        *({"remove": name} for name in HOP_HEADERS),
     ]
     return [
         extension(

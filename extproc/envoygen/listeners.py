@@ -112,6 +112,8 @@ def _identity() -> Node:
         "skip_xff_append": True,
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
+        # what a provider is told is how we reach it, not how the client reached us
+        "scheme_header_transformation": {"match_upstream": True},
         "normalize_path": True,
         "merge_slashes": True,
         # an escaped slash may be part of a model's name

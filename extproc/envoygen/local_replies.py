@@ -7,29 +7,18 @@ worker pass the same mappers, and are exempt: a worker marks them as answered.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from extproc.config.names import ANSWERED, CALL_HEADER, CALL_STATE, PLAN_NAMESPACE
-from extproc.envoygen.nodes import Node, set_header
+from extproc.envoygen.nodes import Node, first_of, set_header
 
 CALL_ID_TOKEN = "@CALL_ID@"  # noqa: S105 a placeholder, not a secret
 ERROR_ORIGIN_HEADER = "x-sluice-error-origin"
 DIALECT = "dialect"
 """key in PLAN_NAMESPACE: the client's dialect, once a worker knows it"""
 
-CALL_ID_OR_TIME = "%COALESCE({})%".format(
-    json.dumps(
-        {
-            "operators": [
-                {"command": "FILTER_STATE", "param": f"{CALL_STATE}:PLAIN"},
-                {"command": "START_TIME", "param": "gw-%s%9f"},
-            ]
-        },
-        separators=(",", ":"),
-    )
-)
+CALL_ID_OR_TIME = first_of(("FILTER_STATE", f"{CALL_STATE}:PLAIN"), ("START_TIME", "gw-%s%9f"))
 """A call id also for what failed before any filter ran, from the time it came in."""
 
 

@@ -8,6 +8,7 @@ holds every one of them against the schema that the Envoy binary carries.
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,7 +21,9 @@ LISTENER = "gateway"
 ROUTES = "gateway"
 STAT_PREFIX = "gateway"
 FILTER = "extproc-filter"
-"""the ext_proc filter's name: ECDS serves it, per-route settings refer to it"""
+"""the ext_proc filters' name: ECDS serves the clients', per-route settings refer to both"""
+EXT_PROC_TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
+PER_ROUTE_TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 
 CALL_ID = f"%FILTER_STATE({CALL_STATE}:PLAIN)%"
 PEER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
@@ -44,6 +47,12 @@ def typed(type_name: str, **fields: object) -> Node:
 def extension(name: str, type_name: str, **fields: object) -> Node:
     """A TypedExtensionConfig, or one of the many messages of the same shape."""
     return {"name": name, "typed_config": typed(type_name, **fields)}
+
+
+def first_of(*operators: tuple[str, str]) -> str:
+    """A format string: the first of these commands, each with its parameter, that has a value."""
+    listed = [{"command": name, **({"param": of} if of else {})} for name, of in operators]
+    return f"%COALESCE({json.dumps({'operators': listed}, separators=(',', ':'))})%"
 
 
 def seconds(value: float) -> str:

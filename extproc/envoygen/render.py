@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 from extproc.config.layout import Layout
-from extproc.config.names import ADMIN_CLUSTER, EXT_PROC_CLUSTER
+from extproc.config.names import ADMIN_CLUSTER, EXT_PROC_CLUSTER, provider_cluster
 from extproc.config.schema import Settings
+from extproc.envoygen import attempts
 from extproc.envoygen.bootstrap import bootstrap
 from extproc.envoygen.clusters import clusters, endpoints
 from extproc.envoygen.filters import ext_proc
@@ -82,37 +83,71 @@ def render(
     admin: Path | None,
     local_replies: Sequence[LocalReply],
     *,
+    leaving: Sequence[Path] = (),
     roots: Path | None = None,
 ) -> EnvoyFiles:
     """Everything that Envoy is given.
 
-    `workers` and `admin` are unix sockets. `roots` is the system's file of trusted
+    `workers` and `admin` are unix sockets; `leaving` are those of workers that get no new
+    exchange and still have some. `roots` is the system's file of trusted
     authorities (`binary.trusted_roots`), needed by https providers without
     `tls.ca`. All paths must be absolute: Envoy reads them from its own folder.
     Raises RenderError.
     """
-    for path in (layout.data, layout.run, *workers, *([admin] if admin else [])):
+    for path in (layout.data, layout.run, *workers, *leaving, *([admin] if admin else [])):
         if not path.is_absolute():
             raise RenderError(f"expected an absolute path, found {str(path)!r}")
     return EnvoyFiles(
         bootstrap=bootstrap(settings, layout),
-        eds=_response([endpoints(EXT_PROC_CLUSTER, workers)]),
+        eds=_response([endpoints(EXT_PROC_CLUSTER, workers, leaving)]),
         eds_admin=_response([endpoints(ADMIN_CLUSTER, [admin] if admin else [])]),
-        cds=_response(clusters(settings, layout, roots)),
+        cds=_response([*clusters(settings, layout, roots), attempts.cluster()]),
         ecds=_response([ext_proc(settings.limits)]),
         rds=_response([routes(settings.limits)]),
-        lds=_response(listeners(settings, layout, local_replies)),
+        lds=_response([*listeners(settings, layout, local_replies), attempts.listener(settings)]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The clusters and the inner listeners that lead to providers."""
+
+    clusters: Sequence[Node]
+    listeners: Sequence[Node]
+
+
+def ways(files: EnvoyFiles) -> Ways:
+    return Ways(*(_of_providers(response) for response in (files.cds, files.lds)))
+
+
+def joined(files: EnvoyFiles, others: Iterable[Ways]) -> EnvoyFiles:
+    """`files`, with those ways of others that it does not have itself."""
+    more = tuple(others)
+    return replace(
+        files,
+        cds=_joined(files.cds, (one for other in more for one in other.clusters)),
+        lds=_joined(files.lds, (one for other in more for one in other.listeners)),
+    )
+
+
+def _of_providers(response: Node) -> list[Node]:
+    return [one for one in _held(response) if str(one["name"]).startswith(provider_cluster(""))]
+
+
+def _joined(response: Node, more: Iterable[Node]) -> Node:
+    own = _held(response)
+    names = {one["name"] for one in own}
+    added = {str(one["name"]): one for one in more if one["name"] not in names}
+    return _response([*own, *(one for _, one in sorted(added.items()))]) if added else response
+
+
+def _held(response: Node) -> list[Node]:
+    return cast("list[Node]", response["resources"])
 
 
 def dump(node: Node) -> str:
     """The text of a file: readable, and the same for the same content."""
     return json.dumps(node, indent=1, ensure_ascii=False) + "\n"
-
-
-def texts(files: EnvoyFiles) -> dict[str, str]:
-    """The text of each file by name: `bootstrap`, then the xDS files in the order of KINDS."""
-    return {"bootstrap": dump(files.bootstrap), **{kind: dump(files[kind]) for kind in KINDS}}
 
 
 def _response(resources: Iterable[Node]) -> Node:

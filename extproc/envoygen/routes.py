@@ -20,6 +20,7 @@ from extproc.envoygen.nodes import (
     CALL_ID,
     FILTER,
     PEER,
+    PER_ROUTE_TYPE,
     ROUTES,
     Node,
     extension,
@@ -46,7 +47,11 @@ def routes(limits: Limits) -> Node:
                 # here and not in ext_proc: a route is looked up again after ext_proc, and
                 # finds nothing when this one is missing
                 "request_headers_to_remove": ["x-forwarded-proto"],
-                "routes": [*_management(), _models(limits)],
+                "routes": [
+                    *_management(),
+                    # a stream may last as long as it speaks; silence is what ends it
+                    {"match": {"prefix": "/"}, "route": as_told(limits.idle_timeout)},
+                ],
             }
         ],
     )
@@ -66,38 +71,25 @@ def _management() -> list[Node]:
                 set_header(PEER_METADATA, PEER),
                 set_header(CALL_HEADER, CALL_ID),
             ],
-            "typed_per_filter_config": {
-                FILTER: typed(
-                    "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True
-                )
-            },
+            "typed_per_filter_config": {FILTER: typed(PER_ROUTE_TYPE, disabled=True)},
         }
         for match in matches
     ]
 
 
-def _models(limits: Limits) -> Node:
+def as_told(idle: float) -> Node:
+    """A RouteAction to the cluster that a worker names. `idle`: seconds of silence, 0 for any."""
     deny = {"name": DENY_CLUSTER, "clusters": [{"cluster_name": DENY_CLUSTER, "weight": 1}]}
     return {
-        "match": {"prefix": "/"},
-        "route": {
-            "inline_cluster_specifier_plugin": {
-                "extension": extension(
-                    "envoy.router.cluster_specifier_plugin.priority_group",
-                    "envoy.extensions.router.cluster_specifiers.priority_group.v3"
-                    ".PriorityGroupClusterSpecifier",
-                    override_metadata_namespace=ROUTE_NAMESPACE,
-                    priority_groups=[deny],
-                )
-            },
-            # a stream may last as long as it speaks; silence is what ends it
-            "timeout": "0s",
-            "idle_timeout": seconds(limits.idle_timeout),
-            **_retries(),
+        "inline_cluster_specifier_plugin": {
+            "extension": extension(
+                "envoy.router.cluster_specifier_plugin.priority_group",
+                "envoy.extensions.router.cluster_specifiers.priority_group.v3"
+                ".PriorityGroupClusterSpecifier",
+                override_metadata_namespace=ROUTE_NAMESPACE,
+                priority_groups=[deny],
+            )
         },
+        "timeout": "0s",
+        "idle_timeout": seconds(idle),
     }
-
-
-def _retries() -> Node:
-    """The place of `retry_policy`. A failed attempt is final for now."""
-    return {}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from extproc.config.layout import Layout
-from extproc.envoygen.render import KINDS, EnvoyFiles, Kind, texts
+from extproc.envoygen.render import KINDS, EnvoyFiles, Kind, dump
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -24,17 +24,19 @@ def write(files: EnvoyFiles, layout: Layout, kinds: Iterable[Kind] = KINDS) -> t
     Gives the names of what changed: xDS types and `bootstrap`. Raises OSError
     with the old files in place where the disk refuses.
     """
-    chosen = {"bootstrap", *kinds}
+    chosen: frozenset[Kind] = frozenset(kinds)
     for folder in (layout.data, layout.envoy, layout.xds("lds").parent):
         _folder(folder)
     changed: list[str] = []
-    for name, text in texts(files).items():
-        path = layout.bootstrap if name == "bootstrap" else layout.xds(name) / f"{name}.json"
-        if name not in chosen:
+    if put(layout.bootstrap, dump(files.bootstrap).encode()):
+        changed.append("bootstrap")
+    for kind in KINDS:
+        if kind not in chosen:
             continue
+        path = layout.xds(kind) / f"{kind}.json"
         _folder(path.parent)
-        if _replace(path, text.encode()):
-            changed.append(name)
+        if put(path, dump(files[kind]).encode()):
+            changed.append(kind)
     return tuple(changed)
 
 
@@ -42,8 +44,8 @@ def _folder(path: Path) -> None:
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
-def _replace(path: Path, content: bytes) -> bool:
-    """Whether the file at `path` is another one now."""
+def put(path: Path, content: bytes) -> bool:
+    """Writes one file, private, and whole or not at all. Whether it is another one now."""
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return False

@@ -10,38 +10,38 @@ that was not decided never leaves. `close` runs once, whoever hung up.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 
 from extproc.config.names import CALL_HEADER, COUNT_HEADER
+from extproc.flow import attempt as hop
 from extproc.flow import messages
+from extproc.flow.course import Course, needs_hop, patience_of, resting, tell
+from extproc.flow.departing import Departing
 from extproc.flow.estimate import estimated
+from extproc.flow.failures import Notes
 from extproc.flow.identify import without_key
-from extproc.flow.live import Live
+from extproc.flow.machine import Machine
 from extproc.flow.messages import Continue, Incoming, Mode, Outgoing, Reply
 from extproc.flow.pipeline import NO_STAGES, Pipeline
 from extproc.flow.record import Record
-from extproc.flow.reply import Returning, header_safe
-from extproc.flow.sending import leave
-from extproc.flow.snapshot import Claimed, Snapshot
-from extproc.model.call import Attempt, Call, Caller, Outcome
-from extproc.model.chat import NO_OPTIONS, ListModels, Options
+from extproc.flow.reply import Returning
+from extproc.flow.sending import depart, in_words_of, leave, prepared
+from extproc.flow.snapshot import Claimed
+from extproc.model.call import Attempt, Call, Caller, Failure, Outcome
+from extproc.model.chat import NO_OPTIONS, ListModels
 from extproc.model.dialect import Dialect, ReplyContext, RequestHead
 from extproc.model.embed import Count, Routed
 from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
-from extproc.model.fields import Field
-from extproc.model.ports import Clock
 from extproc.model.reply import Event
 from extproc.model.stage import Answer
-from extproc.model.value import value
-from extproc.routing.backend import Planned
-from extproc.routing.router import plan
-from extproc.telemetry.log import Log
+from extproc.routing.backend import Plan, Planned
+from extproc.routing.hearing import Asked
+from extproc.routing.parameters import fit
+from extproc.routing.router import find, plan
 
 _NOTHING_MORE: Mapping[str, str] = {}
-_MOST_TOLD = 32
-_LONGEST_TOLD = 64
 _READ_ON = Continue(mode=Mode.REQUEST)
 
 
@@ -57,23 +57,16 @@ class OutOfTurn(Exception):
     """Envoy sent a message that the state does not allow: the exchange cannot be trusted any more."""
 
 
-@value
-class Machine:
-    """What all exchanges of a worker share. `snapshot` is pinned by an exchange when it begins."""
-
-    snapshot: Snapshot
-    live: Live
-    clock: Clock
-    log: Log
-
-
 class Exchange:
     """One exchange. `handle` gives the answer to each message; `close` gives the `Record`."""
 
     __slots__ = (
         "_claimed",
+        "_course",
+        "_departing",
         "_held",
         "_machine",
+        "_notes",
         "_pipeline",
         "_request_head",
         "_returning",
@@ -90,6 +83,9 @@ class Exchange:
         self._claimed: Claimed | None = None
         self._request_head: RequestHead | None = None
         self._returning: Returning | None = None
+        self._course: Course | None = None
+        self._departing: Departing | None = None
+        self._notes: Notes | None = None
         self.record = Record(started=machine.clock.monotonic())
         machine.live.enter()
 
@@ -256,55 +252,95 @@ class Exchange:
             return self._answer(dialect, request, call.events)
         asked = call.request
         assert not isinstance(asked, ListModels)
-        chosen = plan(snapshot.atlas, caller, asked)
-        first = chosen.targets[0]
-        record.target, record.model = first.target, chosen.name
+        found = find(snapshot.atlas, caller, asked)
+        if isinstance(found, Plan):
+            chosen = found
+        else:
+            machine = self._machine
+            now = Asked(call, head.headers, machine.clock.time())
+            chosen = plan(snapshot.atlas, machine.health, now)
+        record.model, record.why, record.label = chosen.name, chosen.why, chosen.label
+        first, *others = chosen.targets
+        if (others or chosen.window is not None) and not upload and needs_hop(chosen, asked):
+            return self._set_out(chosen, dialect, head, call, request, asked)
+        record.target = first.target
+        if chosen.pauses:
+            self._watch(first)
+        asked = fit(asked, first.ref)
         await self._pipeline.on_attempt(call, Attempt(1, first.target))
         try:
             rendered = first.dialect.render_request(asked, first.target)
         except Unsupported as refused:
             if not isinstance(asked, Count):
-                raise _in_words_of(dialect, refused) from None
+                raise in_words_of(dialect, refused) from None
             return self._answer(dialect, request, estimated(asked), {COUNT_HEADER: "estimate"})
-        dropped, wishes = rendered.dropped, asked.options
-        if wishes.conversation is not None or wishes.format is not None:
-            dropped = (*dropped, *_ungranted(wishes))
-        if dropped:
-            lost = _told(dialect, dropped)
-            if asked.options.strict:
-                raise Unsupported(
-                    f"Provider {first.target.provider} cannot carry {', '.join(lost)}, and"
-                    " x-sluice-strict forbids to drop it.",
-                    param=lost[0],
-                )
-            record.dropped = lost
-        record.attempts = 1
-        self._returning = Returning(
+        self._returning = prepared(
+            dialect,
+            first,
+            request,
+            asked,
+            rendered,
             limit=snapshot.settings.limits.body,
-            client=dialect,
-            to=first,
-            request=asked,
-            rendered=rendered,
-            context=self._context(first, request),
             pipeline=self._pipeline,
             record=record,
             clock=self._machine.clock,
         )
+        record.attempts = 1
         self._state = State.SENT
         self._request_head = None
-        return leave(head, first, rendered, record, received=request.raw, upload=upload)
-
-    def _context(self, planned: Planned, request: Routed) -> ReplyContext:
-        record = self.record
-        return ReplyContext(
-            call_id=record.call_id,
-            model=request.model or planned.target.model,
-            created=int(self._machine.clock.time()),
-            provider=planned.target.provider,
-            started=record.started,
-            price_per_token=planned.backend.provider.cost_per_token or 0.0,
-            clock=self._machine.clock,
+        patience = patience_of(chosen, asked)
+        return leave(
+            head,
+            first,
+            rendered,
+            record,
+            received=request.raw,
+            upload=upload,
+            timeout=None if patience is None else min(patience, first.target.timeout),
         )
+
+    def _watch(self, to: Planned) -> None:
+        """It was chosen among several, by how they stand: what becomes of it is told."""
+        health = self._machine.health
+        if not health.admits(to.key):
+            raise resting(self.record.model)
+        health.begun(to.key)
+        self._notes = Notes(1, to, self._machine.clock.monotonic())
+
+    def _set_out(
+        self,
+        chosen: Plan,
+        client: Dialect,
+        head: RequestHead,
+        call: Call,
+        request: Routed,
+        asked: Routed,
+    ) -> Outgoing:
+        """Several targets: the request goes to the hop, and each attempt is rendered there."""
+        machine, record = self._machine, self.record
+        self._departing = departing = Departing(
+            head, client, call, request, asked, machine, self._pipeline, record
+        )
+        patience = patience_of(chosen, asked)
+        self._course = course = Course(
+            chosen,
+            record,
+            machine.clock,
+            machine.health,
+            departing,
+            stream=asked.stream,
+            deadline=None if patience is None else record.started + patience,
+        )
+        course.set_out()
+        machine.running[record.call_id] = self
+        self._state = State.SENT
+        self._request_head = None
+        return depart(head, record, machine.address, hold=course.holds)
+
+    def attempt(self) -> hop.Attempt:
+        """For a stream of the hop. Only of exchanges that are `Machine.running`."""
+        assert self._course is not None
+        return hop.Attempt(self._course)
 
     def _answer(
         self,
@@ -344,12 +380,30 @@ class Exchange:
 
     def _on_response_head(self, message: messages.ResponseHead) -> Outgoing:
         self._release()
-        assert self._returning is not None
-        answer = self._returning.on_head(message)
+        if self._notes is not None:
+            self._notes.head(message, self._machine.clock)
+        if self._course is not None:
+            answer = self._on_hop_head(self._course, message)
+        else:
+            assert self._returning is not None
+            answer = self._returning.on_head(message)
         if isinstance(answer, Reply) or message.end:
             self._state = State.OVER
         else:
             self._state = State.REPLY
+        return answer
+
+    def _on_hop_head(self, course: Course, message: messages.ResponseHead) -> Outgoing:
+        """Of an attempt that passed, or of the hop itself."""
+        departing, self._departing = self._departing, None
+        assert departing is not None
+        found = departing.arrived(course, message)
+        if found is None:
+            asked = departing.asked
+            assert isinstance(asked, Count)
+            said = {COUNT_HEADER: "estimate"}
+            return self._answer(departing.client, departing.request, estimated(asked), said)
+        self._returning, answer = found
         return answer
 
     def _on_response_body(self, message: messages.ResponseBody) -> Outgoing:
@@ -410,6 +464,11 @@ class Exchange:
         self._state = State.OVER
         self._release()
         self._machine.live.leave()
+        if self._course is not None:
+            self._course.close(record.outcome)
+            self._machine.running.pop(record.call_id, None)
+        elif self._notes is not None:
+            self._tell(self._notes)
         record.duration = self._machine.clock.monotonic() - record.started
         defect = await self._pipeline.on_end(record.ending())
         if defect is not None:
@@ -418,37 +477,20 @@ class Exchange:
             )
         return record
 
+    def _tell(self, notes: Notes) -> None:
+        """Of the only attempt of an exchange that needed no hop."""
+        record, machine = self.record, self._machine
+        notes.usage, notes.first_at = record.usage, record.first_byte
+        failure = notes.last(record.outcome) if record.attempts else Failure.OURS
+        tried = notes.tried(failure, machine.clock.monotonic())
+        if record.attempts:
+            record.tried = (tried,)
+        tell(machine.health, notes.to, tried)
+
 
 def _within(size: int, limit: int) -> None:
     if size > limit:
         raise TooLarge(f"The request body has {size} bytes; the limit is {limit}.")
-
-
-def _word(dialect: Dialect, name: str) -> str:
-    """What the client calls it; a member of its own is no `Field`, and has its name already."""
-    return dialect.field_names.get(name, name) if isinstance(name, Field) else name
-
-
-def _told(dialect: Dialect, dropped: Sequence[str]) -> tuple[str, ...]:
-    """What was lost, fit for a header: a client chooses its own members' names, and how many."""
-    names = dict.fromkeys(header_safe(_word(dialect, name))[:_LONGEST_TOLD] for name in dropped)
-    told = tuple(names)[:_MOST_TOLD]
-    more = len(names) - len(told)
-    return (*told, f"and {more} more") if more else told
-
-
-def _ungranted(wishes: Options) -> Iterator[Field]:
-    """Wishes that a stage would have taken away, if there were one for them."""
-    if wishes.conversation is not None:
-        yield Field.CONVERSATION
-    if wishes.format is not None:
-        yield Field.FORMAT
-
-
-def _in_words_of(dialect: Dialect, refused: Unsupported) -> Unsupported:
-    """The refusal, with the field called as the client calls it."""
-    word = _word(dialect, refused.param or "")
-    return refused if word == refused.param else refused.named(word)
 
 
 __all__ = ["Exchange", "Machine", "OutOfTurn", "State"]

@@ -116,7 +116,8 @@ class Identifier:
         self._plain: dict[bytes, Caller] = {}
         self._hashed: dict[str, tuple[bytes, bytes, Caller]] = {}
         for key in keys:
-            caller = Caller(key.name, Role(key.role.value), frozenset(key.models))
+            role, models = Role(key.role.value), frozenset(key.models)
+            caller = Caller(key.name, role, models, key.team, key.tags)
             if key.key is not None:
                 self._plain[_digest(key.key.reveal(), secret)] = caller
             elif key.hash is not None:

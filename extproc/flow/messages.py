@@ -82,7 +82,10 @@ class Mode(Enum):
 
 @value
 class Route:
-    """Where the request goes: the ordered clusters, one a group, and what the log shall know."""
+    """Where the request goes: the ordered clusters, one a group, and what the log shall know.
+
+    Without clusters it is for the log alone.
+    """
 
     clusters: tuple[str, ...]
     plan: tuple[tuple[str, str], ...]

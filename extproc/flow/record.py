@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from extproc.model.call import Attempt, Caller, CallId, Ending, Outcome, Target
+from extproc.model.call import Attempt, Caller, CallId, Ending, Outcome, Target, Tried
 from extproc.model.errors import GatewayError, Kind, Origin
 from extproc.model.reply import Usage
 
@@ -14,7 +14,8 @@ NO_CALL = CallId("")
 @dataclass(slots=True)
 class Record:
     """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's;
-    `dropped` is what the provider's language could not carry, in the client's words.
+    `dropped` is what the provider's language could not carry, in the client's words; `why` holds
+    the codes of what led to the target. `tried` has the attempts that somebody watched, each once.
 
     `outcome` begins as ABORTED: only an ending that was seen changes it.
     """
@@ -30,6 +31,9 @@ class Record:
     model: str = ""
     target: Target | None = None
     attempts: int = 0
+    tried: tuple[Tried, ...] = ()
+    why: tuple[str, ...] = ()
+    label: str = ""
     dropped: tuple[str, ...] = ()
     stream: bool = False
     status: int = 0

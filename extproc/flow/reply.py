@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from extproc.config.names import COUNT_HEADER
 from extproc.flow.estimate import estimated
+from extproc.flow.failures import VIA_UPSTREAM
 from extproc.flow.messages import (
     CONTINUE,
     Continue,
@@ -39,7 +40,6 @@ from extproc.model.ports import Clock
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used
 from extproc.routing.backend import Planned
 
-VIA_UPSTREAM = "via_upstream"
 _JSON = "application/json"
 _REMEMBERED = 1024
 _UNCHANGED = frozenset({"content-type", "date", "x-sluice-call-id"})
@@ -90,7 +90,9 @@ class Returning:
         pipeline: Pipeline,
         record: Record,
         clock: Clock,
+        said: tuple[tuple[str, str], ...] = (),
     ) -> None:
+        """`said` are headers for the client, beside those of each reply."""
         self._limit = limit
         self._client = client
         self._backend = to.backend
@@ -100,7 +102,7 @@ class Returning:
         self._rendered: Rendered | None = rendered
         self._dropped = ",".join(record.dropped)
         name = client.request_id_header
-        self._identity = ((name, context.call_id),) if name else ()
+        self._identity = ((name, context.call_id), *said) if name else said
         self._context = context
         self._pipeline = pipeline
         self._record = record
@@ -128,11 +130,8 @@ class Returning:
         status = int(message.headers.get(":status", "0") or 0)
         self._record.status = status
         if message.details != VIA_UPSTREAM:
-            # Only the held body may replace a reply that Envoy made: wait for it.
-            self._verdict = _network_error(status, message.details, self._backend.provider.name)
-            if message.end:
-                return self._refusal(self._verdict)
-            return Continue(mode=Mode.WHOLE)
+            error = network_error(status, message.details, self._backend.provider.name)
+            return self.instead(message, error)
         head = ReplyHead(status, message.headers)
         self._reply_head = head
         self._record.upstream_id = head.headers.get(self._dialect.request_id_header)
@@ -158,6 +157,14 @@ class Returning:
         if self._request.stream and streams and good and not message.end:
             return self._begin_stream(message.headers, self._request)
         return self._held(message, length)
+
+    def instead(self, message: ResponseHead, error: GatewayError) -> Outgoing:
+        """The error, whatever reply has this head."""
+        self._verdict = error
+        if message.end or message.details == VIA_UPSTREAM:
+            return self._refusal(error)
+        # Only the held body may replace a reply that Envoy made: wait for it.
+        return Continue(mode=Mode.WHOLE)
 
     def _estimate(self, asked: Count) -> Reply:
         """The provider has no endpoint that counts, as few who speak its language do."""
@@ -416,7 +423,7 @@ def header_safe(text: str) -> str:
     return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
 
 
-def _network_error(status: int, details: str, provider: str) -> GatewayError:
+def network_error(status: int, details: str, provider: str) -> GatewayError:
     """Envoy answered in the provider's place: say what happened to the attempt."""
     if status == 504 or "timeout" in details:
         return Timeout(f"Provider {provider} did not answer in time.", origin=Origin.NETWORK)

@@ -21,7 +21,7 @@ from extproc.model.errors import GatewayError, MethodNotAllowed, NotFound
 from extproc.model.ports import Credential, Ports
 from extproc.model.stage import OnWish, Stage
 from extproc.model.value import value
-from extproc.routing.atlas import Atlas
+from extproc.routing.atlas import Atlas, compile_atlas
 from extproc.routing.backend import Backend, compile_backend
 
 ERROR_DIALECT = "openai_chat"
@@ -140,12 +140,12 @@ def compile_snapshot(
         settings=settings,
         identifier=Identifier(settings.keys, secret),
         dialects=registry.dialects,
-        atlas=Atlas(
-            backends=backends,
-            unavailable=unavailable,
-            models=settings.models,
-            dialects=registry.dialects,
-            error_dialect=registry.dialects[ERROR_DIALECT],
+        atlas=compile_atlas(
+            settings,
+            backends,
+            unavailable,
+            registry.dialects,
+            registry.dialects[ERROR_DIALECT],
         ),
         stages=tuple(s.make if isinstance(s, OnWish) else s for s in stages),
         standing=tuple(s for s in stages if not isinstance(s, OnWish)),
@@ -195,7 +195,7 @@ def _cards(settings: Settings, backends: Mapping[str, Backend]) -> tuple[ModelCa
     cards: dict[str, ModelCard] = {}
     for alias, model in settings.models.items():
         first = next((t for t in model.targets if t.provider in backends), None)
-        if first is not None:
+        if first is not None and not alias.endswith("*"):
             known = capabilities(backends[first.provider].provider, first.model)
             cards[alias] = ModelCard(alias, "sluice", capabilities=known)
     for name, backend in backends.items():

@@ -24,12 +24,15 @@ class Role(StrEnum):
 class Caller:
     """Who is calling. `models` holds names the caller may use; `*` allows all.
 
-    A gateway without keys has one caller, `local`, who is an admin.
+    `team` and `tags` are the key's, for conditions and accounts. A gateway without keys has
+    one caller, `local`, who is an admin.
     """
 
     name: str
     role: Role = Role.CALLER
     models: frozenset[str] = frozenset({"*"})
+    team: str = ""
+    tags: tuple[str, ...] = ()
 
     def may_use(self, model: str) -> bool:
         """Whether a name on the list says so; a trailing `*` there is a wildcard."""
@@ -151,13 +154,16 @@ class Failure(StrEnum):
     """the configuration has it no more"""
     OURS = "ours"
     """a defect or a limit of the gateway: never a reason to ask the next target"""
+    LEFT = "left"
+    """the client went before it was decided, so it says nothing about the target"""
 
 
 @value
 class Tried:
     """One attempt, over. `failure` None: its reply went to the client.
 
-    Times are seconds on the exchange's clock; `head_at` is when the reply's head came.
+    Times are seconds on the exchange's clock; `head_at` is when the reply's head came,
+    `first_at` its first content, where anyone looked.
     `retry_after` is in seconds from then, whatever form the provider gave it.
     """
 
@@ -171,6 +177,7 @@ class Tried:
     head_at: float | None = None
     retry_after: float | None = None
     usage: Usage | None = None
+    first_at: float | None = None
 
 
 @value

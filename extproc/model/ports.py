@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import field
 from typing import Protocol
 
 from extproc.model.value import value
@@ -71,6 +72,95 @@ class Conversations(Protocol):
 
     def add(self, caller: str, conversation: str, turn: Turn, within: Bounds) -> None:
         """Keeps a turn; what is beyond bounds goes, oldest first. Raises nothing."""
+        ...
+
+
+@value
+class Trouble:
+    """What all workers hold of a target that is in trouble; `CALM` where it is in none.
+
+    `open_until` and `cool_until` are unix seconds, 0: not; `open_for` and `cool_for` are how long
+    that was from the beginning, so that a clock that was set wrong keeps nothing out for longer.
+    An opening is told from another by its `open_until`. `good` trials of it went well, and
+    `trying` holds the places of those that run: `seat:number`.
+    """
+
+    open_until: float = 0.0
+    open_for: float = 0.0
+    good: int = 0
+    trying: tuple[str, ...] = ()
+    cool_until: float = 0.0
+    cool_for: float = 0.0
+
+
+CALM = Trouble()
+
+
+@value
+class Counts:
+    """What one worker has counted of a target since it started. `busy`: in flight now.
+
+    `latency` in seconds and `throughput` in tokens a second, None: not known of late.
+    """
+
+    attempts: int = 0
+    failed: int = 0
+    slow: int = 0
+    busy: int = 0
+    latency: float | None = None
+    throughput: float | None = None
+
+
+@value
+class Tally:
+    """One worker's counts by target. `beat` changes while the worker lives."""
+
+    beat: int
+    counts: Mapping[str, Counts] = field(default_factory=dict[str, Counts])
+
+
+@value
+class Seen:
+    """All that is shared: troubles by target, the workers' tallies by seat.
+
+    `epoch` changes whenever what was shared before may have been lost.
+    """
+
+    epoch: int
+    troubles: Mapping[str, Trouble]
+    tallies: Mapping[str, Tally]
+
+
+class SharedStanding(Protocol):
+    """How targets stand, known to all workers of a gateway. Never waits for another worker."""
+
+    @property
+    def seat(self) -> str:
+        """This worker's name here, which no other has or will have."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing can be shared now: then each worker goes by what it knows itself."""
+        ...
+
+    def read(self) -> Seen | None:
+        """None: not now. Raises nothing."""
+        ...
+
+    def change(
+        self,
+        targets: Collection[str],
+        by: Callable[[str, Trouble], Trouble],
+        tally: Tally | None = None,
+        gone: Collection[str] = (),
+    ) -> Mapping[str, Trouble] | None:
+        """Puts `by(target, what is held of it)` in its place, for all targets and all workers at once.
+
+        Gives what is held now, without those that found no room. With it goes this worker's
+        `tally`, and the tallies of seats that are `gone`. None: not now, nothing was changed.
+        Raises nothing but what `by` raises.
+        """
         ...
 
 

@@ -7,25 +7,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import TypeAlias
 
-from extproc.config.schema import ModelRoute
+from extproc.config.schema import Routing, Settings
 from extproc.model.dialect import Dialect
 from extproc.model.embed import Routed
 from extproc.model.value import value
 from extproc.routing.backend import Backend, Plan
+from extproc.routing.virtual import Choice, Models, compile_models
+
+Key: TypeAlias = tuple[str, str, str, type[Routed]]
+"""client dialect, provider, model, and kind of request"""
 
 
 @value
 class Atlas:
     """`unavailable` says of a provider that has no backend why. Errors name the model list of the
-    client's dialect, or of `error_dialect` where that has none."""
+    client's dialect, or of `error_dialect` where that has none.
+
+    `plans` and `choices` are what the router found: where nothing is to be drawn or judged, and
+    else.
+    """
 
     backends: Mapping[str, Backend]
     unavailable: Mapping[str, str]
-    models: Mapping[str, ModelRoute]
+    models: Models
+    routing: Routing
     dialects: Mapping[str, Dialect]
     error_dialect: Dialect
-    plans: dict[tuple[str, str, str, type[Routed]], Plan] = field(
-        default_factory=dict[tuple[str, str, str, type[Routed]], Plan], repr=False, compare=False
+    plans: dict[Key, Plan] = field(default_factory=dict[Key, Plan], repr=False, compare=False)
+    choices: dict[Key, Choice] = field(default_factory=dict[Key, Choice], repr=False, compare=False)
+
+
+def compile_atlas(
+    settings: Settings,
+    backends: Mapping[str, Backend],
+    unavailable: Mapping[str, str],
+    dialects: Mapping[str, Dialect],
+    error_dialect: Dialect,
+) -> Atlas:
+    return Atlas(
+        backends=backends,
+        unavailable=unavailable,
+        models=compile_models(settings.models, settings.routing),
+        routing=settings.routing,
+        dialects=dialects,
+        error_dialect=error_dialect,
     )
-    """what the router found, by client dialect, provider, model, and kind of request"""

@@ -143,7 +143,7 @@ def compile_backend(
         provider=provider,
         dialects=dialects,
         credential=credential,
-        cluster=provider_cluster(provider.name),
+        cluster=provider_cluster(provider.name, provider.revision),
         authority=url.netloc,
         base_path=url.path.rstrip("/"),
         fixed=(

@@ -1,11 +1,13 @@
-"""Which provider answers: a pure function of the atlas, the caller and the request.
+"""Which provider answers: a pure function of the atlas, the targets' health, and the call.
 
-Gives a `Plan`, or raises `NotFound`, `InvalidRequest`, `PermissionDenied` or
-`Overloaded` with the reason. Never asks Envoy and never waits.
+Gives a `Plan`, or raises `NotFound`, `InvalidRequest`, `PermissionDenied`, `Overloaded` or
+what `decide` raises, with the reason. Never asks Envoy and never waits. A name that leads to
+one target is looked up, and no more: its health is not asked, since nobody is better.
 """
 
 from __future__ import annotations
 
+from extproc.config.schema import Retry, Routing
 from extproc.model.call import Caller
 from extproc.model.dialect import LIST_MODELS
 from extproc.model.embed import Embed, Opaque, Routed
@@ -16,61 +18,112 @@ from extproc.model.errors import (
     PermissionDenied,
     Unsupported,
 )
+from extproc.model.value import value
 from extproc.routing.atlas import Atlas
-from extproc.routing.backend import Backend, Plan, Planned
+from extproc.routing.backend import Backend, Plan
+from extproc.routing.decide import decide, settled
+from extproc.routing.health import Health
+from extproc.routing.hearing import Asked
+from extproc.routing.reasons import Why
+from extproc.routing.virtual import Choice, Client, Dead, Virtual, bind, single
 
 AUTO = "auto"
 """the model or provider name that means: you choose"""
 _MOST_PLANS = 4096
-"""plans kept: a client may name any model where `*` is served"""
+_MOST_CHOICES = 512
+"""kept of names that clients make up: any, where `*` is served"""
 
 
-def plan(atlas: Atlas, caller: Caller, request: Routed) -> Plan:
-    """The targets to try, in order. Today: exactly one."""
-    named = request.model if request.model != AUTO else ""
-    pinned = request.provider if request.provider and request.provider != AUTO else ""
-    key = (request.dialect, pinned, named, type(request))
-    found = atlas.plans.get(key)
-    if found is None:
-        found = _find(atlas, request, pinned, named)
-        if len(atlas.plans) < _MOST_PLANS:
-            atlas.plans[key] = found
-    _allow(atlas, caller, request, found)
+def plan(atlas: Atlas, health: Health, asked: Asked) -> Plan:
+    """The targets to try, in order. Pure but for what the atlas remembers of names."""
+    found = find(atlas, asked.call.caller, asked.request)
+    if isinstance(found, Plan):
+        return found
+    try:
+        return decide(found, health, asked)
+    except Unsupported as refused:
+        words = atlas.dialects[asked.request.dialect].field_names
+        raise refused.named(words.get(refused.param or "", refused.param or "")) from None
+
+
+def find(atlas: Atlas, caller: Caller, request: Routed) -> Plan | Choice:
+    """What the client's words lead to, if the caller may use it.
+
+    Raises what `plan` raises, but for what depends on health or on what the request needs.
+    """
+    found = look_up(atlas, request)
+    if "*" not in caller.models:
+        _allow(atlas, caller, request, found)
     return found
 
 
-def _find(atlas: Atlas, request: Routed, provider: str, model: str) -> Plan:
+def look_up(atlas: Atlas, request: Routed) -> Plan | Choice:
+    """What the client's words lead to: the plan itself where there is nothing to choose."""
+    named = request.model if request.model != AUTO else ""
+    pinned = request.provider if request.provider and request.provider != AUTO else ""
+    key = (request.dialect, pinned, named, type(request))
+    found = atlas.plans.get(key) or atlas.choices.get(key)
+    if found is None:
+        choice = _find(atlas, request, pinned, named)
+        found = settled(choice)
+        if found is not None:
+            if len(atlas.plans) < _MOST_PLANS:
+                atlas.plans[key] = found
+        else:
+            found = choice
+            made_up = choice.found in (Why.WILDCARD, Why.NAME, Why.PINNED)
+            if not made_up or len(atlas.choices) < _MOST_CHOICES:
+                atlas.choices[key] = found
+    return found
+
+
+# --- from names to targets
+
+
+@value
+class _Search:
+    """`untranslated`: only a provider of the client's own language can answer."""
+
+    atlas: Atlas
+    client: str
+    untranslated: bool = False
+
+
+def _find(atlas: Atlas, request: Routed, provider: str, model: str) -> Choice:
     match request:
         case Opaque():
-            return _opaque(atlas, request.dialect, provider, model)
+            search = _Search(atlas, request.dialect, untranslated=True)
+            return _named(search, provider, model) if provider or model else _by_path(search)
         case Embed():
-            return _vectors(atlas, request.dialect, provider, model)
+            return _vectors(_Search(atlas, request.dialect), provider, model)
         case _:
-            return _plan(atlas, request.dialect, provider, model)
+            return _named(_Search(atlas, request.dialect), provider, model)
 
 
-def _plan(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
+def _named(search: _Search, provider: str, model: str) -> Choice:
     if provider:
-        return _pinned(atlas, client, provider, model)
-    return _by_name(atlas, client, model) if model else _default(atlas, client)
+        return _pinned(search, provider, model)
+    return _by_name(search, model) if model else _default(search)
 
 
-def _vectors(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
+def _vectors(search: _Search, provider: str, model: str) -> Choice:
     """As any other, but that what is not named must be a model that makes vectors."""
     if model:
-        return _plan(atlas, client, provider, model)
+        return _named(search, provider, model)
     if provider:
-        return _pinned(atlas, client, provider, model, embeds=True)
-    for name, route in atlas.models.items():
-        first = next((ref for ref in route.targets if ref.provider in atlas.backends), None)
-        if first is not None and atlas.backends[first.provider].embeds(first.model):
-            return _by_name(atlas, client, name)
+        return _pinned(search, provider, model, embeds=True)
+    atlas = search.atlas
+    for virtual in atlas.models.exact.values():
+        usable = (ref for ref in virtual.route.targets if ref.provider in atlas.backends)
+        ref = next(usable, None)
+        if ref is not None and atlas.backends[ref.provider].embeds(ref.model):
+            return _bound(search, virtual, Why.DEFAULT, virtual.name)
     for backend in atlas.backends.values():
         if found := backend.default_model(embeds=True):
-            return _one(found, backend, client, found)
+            return _one(search, Why.DEFAULT, found, backend, found)
     for backend in atlas.backends.values():
         if found := backend.usual_embedder:
-            return _one(_label(backend, found), backend, client, found)
+            return _one(search, Why.DEFAULT, _label(backend, found), backend, found)
     if not atlas.backends:
         raise Overloaded(f"No provider is available: {_reasons(atlas)}.")
     raise InvalidRequest(
@@ -80,28 +133,20 @@ def _vectors(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
     )
 
 
-def _opaque(atlas: Atlas, client: str, provider: str, model: str) -> Plan:
-    """What is not translated goes to a provider of the client's own language, or nowhere."""
-    if provider or model:
-        found = _plan(atlas, client, provider, model)
-        if found.targets[0].target.dialect == client:
-            return found
-    else:
-        for backend in atlas.backends.values():
-            if backend.dialect(client, "").name == client:
-                return _one(f"{backend.provider.name}/*", backend, client, "")
-    raise Unsupported(
-        f"This path is not translated, and no provider here speaks {client}"
-        + (f" for model {model[:128]!r}." if model else ".")
-    )
+def _by_path(search: _Search) -> Choice:
+    """What is not translated and names no model. Once only: to do it twice may do harm."""
+    atlas, client = search.atlas, search.client
+    once = Routing(retry=Retry(attempts=1), deadline=atlas.routing.deadline)
+    for backend in atlas.backends.values():
+        if backend.dialect(client, "").name == client:
+            name = f"{backend.provider.name}/*"
+            virtual = single(backend, "", name, once)
+            return _bound(search, virtual, Why.PATH, "")
+    raise _untranslated(client, "")
 
 
-def _one(name: str, backend: Backend, client: str, model: str) -> Plan:
-    dialect = backend.dialect(client, model)
-    return Plan(name, (Planned(backend, dialect, backend.target(model, dialect.name)),))
-
-
-def _pinned(atlas: Atlas, client: str, provider: str, model: str, *, embeds: bool = False) -> Plan:
+def _pinned(search: _Search, provider: str, model: str, *, embeds: bool = False) -> Choice:
+    atlas = search.atlas
     backend = atlas.backends.get(provider)
     if backend is None:
         if why := atlas.unavailable.get(provider):
@@ -118,35 +163,57 @@ def _pinned(atlas: Atlas, client: str, provider: str, model: str, *, embeds: boo
         what = "has no default model for vectors" if embeds else "has no default model"
         raise InvalidRequest(f"Provider {provider} {what}: name one in `model`.", param="model")
     if not backend.fit(name) and name != backend.provider.model:
-        raise _unknown(atlas, client, name)
-    return _one(name, backend, client, name)
+        raise _unknown(atlas, search.client, name)
+    label = _label(backend, name) if model else name
+    return _one(search, Why.PINNED, label, backend, name)
 
 
-def _default(atlas: Atlas, client: str) -> Plan:
-    if AUTO in atlas.models:
-        return _by_name(atlas, client, AUTO)
+def _default(search: _Search) -> Choice:
+    atlas = search.atlas
+    if route := atlas.models.exact.get(AUTO):
+        return _bound(search, route, Why.DEFAULT, AUTO)
     for backend in atlas.backends.values():
         if model := backend.default_model(embeds=False):
-            return _one(model, backend, client, model)
+            return _one(search, Why.DEFAULT, model, backend, model)
     if not atlas.backends:
         raise Overloaded(f"No provider is available: {_reasons(atlas)}.")
     raise InvalidRequest("No model was named and none is the default.", param="model")
 
 
-def _by_name(atlas: Atlas, client: str, model: str) -> Plan:
-    if route := atlas.models.get(model):
-        for ref in route.targets:
-            if backend := atlas.backends.get(ref.provider):
-                return _one(model, backend, client, ref.model)
-        raise Overloaded(f"No provider of model {model} is available: {_reasons(atlas)}.")
+def _by_name(search: _Search, model: str) -> Choice:
+    """The configuration's own names come first, then the providers', and last `*`."""
+    atlas = search.atlas
+    if found := atlas.models.find(model):
+        return _bound(search, *found, model)
     best = max(atlas.backends.values(), key=lambda b: b.fit(model), default=None)
     if best is not None and best.fit(model):
-        return _one(_label(best, model), best, client, model)
+        return _one(search, Why.NAME, _label(best, model), best, model)
     provider, slash, rest = model.partition("/")
     backend = atlas.backends.get(provider)
     if slash and backend is not None and backend.fit(rest):
-        return _one(_label(backend, rest), backend, client, rest)
-    raise _unknown(atlas, client, model)
+        return _one(search, Why.NAME, _label(backend, rest), backend, rest)
+    if atlas.models.rest is not None:
+        return _bound(search, atlas.models.rest, Why.WILDCARD, model)
+    raise _unknown(atlas, search.client, model)
+
+
+def _one(search: _Search, found: Why, name: str, backend: Backend, model: str) -> Choice:
+    virtual = single(backend, model, name, search.atlas.routing)
+    return _bound(search, virtual, found, model)
+
+
+def _bound(search: _Search, virtual: Virtual, found: Why, model: str) -> Choice:
+    atlas, client = search.atlas, search.client
+    choice = bind(
+        virtual,
+        found,
+        Client(atlas.backends, atlas.unavailable, client, model, search.untranslated),
+    )
+    if choice.groups:
+        return choice
+    if any(one.why is Why.STRUCK_LANGUAGE for one in choice.dead):
+        raise _untranslated(client, model)
+    raise Overloaded(f"No provider of model {model} is available: {_lacking(choice.dead)}.")
 
 
 def _label(backend: Backend, model: str) -> str:
@@ -177,23 +244,35 @@ def _list(atlas: Atlas, client: str) -> str:
     )
 
 
+def _untranslated(client: str, model: str) -> Unsupported:
+    return Unsupported(
+        f"This path is not translated, and no provider here speaks {client}"
+        + (f" for model {model[:128]!r}." if model else ".")
+    )
+
+
 def _reasons(atlas: Atlas) -> str:
     reasons = [f"{name}: {why}" for name, why in atlas.unavailable.items()]
     return "; ".join(reasons) or "none is configured"
 
 
-def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan) -> None:
+def _lacking(dead: tuple[Dead, ...]) -> str:
+    return "; ".join(dict.fromkeys(f"{one.ref.provider}: {one.reason}" for one in dead))
+
+
+def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan | Choice) -> None:
     """A key's list holds names as clients ask for them; `provider/model` passes as `model` too."""
-    asked = request.model if request.model not in ("", AUTO) else found.name
+    named = found if isinstance(found, Plan) else found.virtual
+    asked = request.model if request.model not in ("", AUTO) else named.name
     if caller.may_use(asked):
         return
-    target = found.targets[0].target
-    if not target.model:
+    only = found.targets[0].target if isinstance(found, Plan) else None
+    if only is not None and not only.model:
         raise PermissionDenied(
             f"Key `{caller.name}` is limited to some models, and this path names none.",
             code="model_not_allowed",
         )
-    if asked == f"{target.provider}/{target.model}" and caller.may_use(target.model):
+    if only is not None and asked == f"{only.provider}/{only.model}" and caller.may_use(only.model):
         return
     raise PermissionDenied(
         f"Key `{caller.name}` may not use model {asked[:128]!r}."

@@ -9,16 +9,30 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import uvicorn
 
 from extproc.admin.app import create_app
+from extproc.admin.configuration import PATIENCE, Active, Answer
 from extproc.admin.readiness import AdminState
-from extproc.child import Parent, SystemClock
+from extproc.admin.standing import Watch
+from extproc.child import (
+    Configuration,
+    Parent,
+    Prepare,
+    Reloaded,
+    Said,
+    State,
+    SystemClock,
+    Use,
+    What,
+)
 from extproc.flow.identify import Identifier
+from extproc.model.call import Caller
 from extproc.supervisor.supervisor import ADMIN
 from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import Metrics
@@ -44,17 +58,18 @@ async def run_admin(parent: Parent, path: Path) -> int:
         on_lost=metrics.log_lines_lost,
     )
     bridge_stdlib(log)
-    usable = sum(provider.unavailable is None for provider in settings.providers.values())
-    state = AdminState(started=clock.time(), providers=usable)
+    watch = Watch({}, parent.layout.metrics, clock)
+    follower = _Follower(parent, AdminState(started=clock.time()), watch, metrics, log)
     app = create_app(
-        state,
-        Identifier(settings.keys, os.urandom(_SECRET_BYTES)).administrator,
+        follower.state,
+        follower.authorize,
         parent.layout.envoy_admin_socket,
         parent.layout.metrics,
         metrics,
         log,
         clock,
-        settings.providers,
+        watch,
+        follower.active,
     )
     config = uvicorn.Config(
         app,
@@ -68,12 +83,83 @@ async def run_admin(parent: Parent, path: Path) -> int:
     server = _Server(config, parent.ready)
     with _listening(path) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        async for told in parent.messages():
-            state.workers, state.draining = told.workers, told.draining
+        await follower.follow()
         server.should_exit = True
         await serving
     log.close()
     return 0
+
+
+class _Follower:
+    """Keeps what the app looks at in step with the supervisor, and asks it for reloads."""
+
+    def __init__(
+        self, parent: Parent, state: AdminState, watch: Watch, metrics: Metrics, log: Log
+    ) -> None:
+        self.state = state
+        self.active = Active(version="", about=b"{}", ask=self._ask)
+        self._parent = parent
+        self._watch = watch
+        self._metrics = metrics
+        self._log = log
+        self._secret = os.urandom(_SECRET_BYTES)
+        self._identifier = Identifier((), self._secret)
+        self._next: Configuration | None = None
+        self._asked: dict[int, asyncio.Future[Reloaded]] = {}
+        self._numbers = count(1)
+        self._use(parent.configuration)
+
+    def authorize(self, headers: Mapping[str, str], query: str, peer: str) -> Caller:
+        return self._identifier.administrator(headers, query, peer)
+
+    async def follow(self) -> None:
+        """Does as the supervisor says, until it asks this process to stop."""
+        serial = self._parent.configuration.serial
+        async for told in self._parent.messages():
+            match told:
+                case State():
+                    self.state.workers, self.state.draining = told.workers, told.draining
+                case Prepare():
+                    self._next = told.configuration
+                    self._say("prepared", self._next.serial)
+                case Use():
+                    if self._next is not None and self._next.serial == told.serial:
+                        self._use(self._next)
+                        self._say("using", told.serial)
+                        self._say("released", serial)
+                        serial = told.serial
+                case Reloaded():
+                    self._heard(told)
+        self._say("leaving", serial)
+
+    def _use(self, configuration: Configuration) -> None:
+        settings = configuration.settings()
+        self._identifier = Identifier(settings.keys, self._secret)
+        self._watch.configure(settings.providers)
+        self.state.providers = sum(one.unavailable is None for one in settings.providers.values())
+        self.active.version, self.active.about = configuration.version, bytes(configuration.about)
+        self._log.set_level(settings.log.level)
+
+    def _heard(self, told: Reloaded) -> None:
+        self.active.last = bytes(told.report)
+        if not told.ask:
+            self._metrics.reloaded(told.result)
+        elif (asked := self._asked.get(told.ask)) is not None and not asked.done():
+            asked.set_result(told)
+
+    async def _ask(self) -> Answer:
+        number = next(self._numbers)
+        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._say("reload", number)
+            async with asyncio.timeout(PATIENCE):
+                told = await asked
+        finally:
+            del self._asked[number]
+        return Answer(told.result, bytes(told.report))
+
+    def _say(self, what: What, serial: int) -> None:
+        self._parent.say(Said(what=what, serial=serial))
 
 
 class _Server(uvicorn.Server):

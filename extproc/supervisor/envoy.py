@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -44,9 +45,26 @@ def command(binary: Path, bootstrap: Path, concurrency: int) -> Command:
             *("--drain-strategy", "immediate"),
             *("--file-flush-interval-msec", "1000"),
         ),
-        env={name: os.environ[name] for name in _FROM_OUR_ENVIRONMENT if name in os.environ},
+        env=_environment(),
         heard="stderr",
     )
+
+
+def validation(binary: Path, file: Path) -> Command:
+    """Envoy that only judges a file: exit 0, or another one and the reason on stderr."""
+    return Command(
+        argv=(
+            *leashed(),
+            *(str(binary), "-c", str(file), "--mode", "validate"),
+            *("--log-level", "error", "--log-format", _LOG_FORMAT),
+        ),
+        env=_environment(),
+        heard="stderr",
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _FROM_OUR_ENVIRONMENT if name in os.environ}
 
 
 def leashed() -> tuple[str, ...]:
@@ -75,6 +93,16 @@ def read_line(line: bytes) -> LogLine | None:
     return LogLine("warning", "", text)
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """`live`: the version of each xDS type, by stat. `refused`: updates so far that were refused.
+    `warming`: clusters and listeners that are not used yet."""
+
+    live: Mapping[str, str]
+    refused: int
+    warming: int
+
+
 class EnvoyAdmin:
     """Every call raises OSError (TimeoutError among them) when Envoy does not answer."""
 
@@ -100,7 +128,7 @@ class EnvoyAdmin:
         )
 
     async def workers(self) -> set[Path]:
-        """Sockets of the workers that exchanges go to: those it was told, found healthy."""
+        """Sockets of the workers that new exchanges go to: told, found healthy, not leaving."""
         lines = (await self._ask("GET", "/clusters")).decode().splitlines()
         fields = (line.split("::") for line in lines if line.startswith(f"{EXT_PROC_CLUSTER}::"))
         return {Path(host) for _, host, *told in fields if told == ["health_flags", "healthy"]}
@@ -124,6 +152,22 @@ class EnvoyAdmin:
         body = await self._ask("GET", f"/stats?filter={quote(pattern)}")
         pairs = (line.rpartition(": ") for line in body.decode().splitlines())
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
+
+    async def followed(self) -> Followed:
+        """How far Envoy is with the xDS files."""
+        names = "version_text|update_rejected|update_failure|config_fail"
+        pattern = f"[.]({names}|warming_clusters|total_listeners_warming)$"
+        body = (await self._ask("GET", f"/stats?filter={quote(pattern)}")).decode()
+        live: dict[str, str] = {}
+        refused = warming = 0
+        for name, _, value in (line.partition(": ") for line in body.splitlines()):
+            if name.endswith(".version_text"):
+                live[name] = value.strip('"')
+            elif "warming" in name:
+                warming += int(value)
+            else:
+                refused += int(value)
+        return Followed(live, refused, warming)
 
     async def _ask(self, method: str, target: str) -> bytes:
         async with asyncio.timeout(_ANSWER_TIMEOUT):

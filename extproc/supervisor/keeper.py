@@ -27,13 +27,14 @@ READY_TIMEOUT = 30.0
 class Part:
     """`command` gets the generation. `ready` returns when the process can do its work.
 
-    `listen` reads what the process writes, until its end; None when nobody reads it.
-    `gone` is called after its end, before the next one starts.
+    `listen` reads what the process writes, until its end; None when nobody reads it. `follow`
+    reads what it writes once it is ready, where `ready` reads until then. `gone` is called after its end, before the next one starts.
     """
 
     command: Callable[[int], Command]
     ready: Callable[[Process], Awaitable[None]]
     listen: Callable[[Process], Coroutine[Any, Any, None]] | None = None
+    follow: Callable[[Process], Coroutine[Any, Any, None]] | None = None
     gone: Callable[[], None] | None = None
 
 
@@ -124,6 +125,8 @@ class Keeper:
         else:
             self.slot.ready = process.running
             self._changed()
+            if self._part.follow is not None:
+                await self._part.follow(process)
 
 
 async def _settle(tasks: list[asyncio.Task[None]]) -> None:

@@ -1,6 +1,6 @@
 """How each part of the gateway is started, and how we know that it is ready.
 
-Settings and a layout in, `Part`s out. Nothing is started here.
+A crew and a layout in, `Part`s out. Nothing is started here.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from extproc.child import READY, hello_line
+from extproc.child import READY
 from extproc.config.layout import Layout
-from extproc.config.schema import Settings
 from extproc.model.ports import Clock
 from extproc.supervisor import envoy
+from extproc.supervisor.crew import Crew
 from extproc.supervisor.keeper import Part
 from extproc.supervisor.process import Command, Process
+from extproc.telemetry import worker_gone
 from extproc.telemetry.log import Log
 
 _POLL = 0.02
@@ -34,20 +36,28 @@ def program() -> tuple[str, ...]:
     return (sys.executable, "-m", "extproc.cli")
 
 
-def worker(settings: Settings, layout: Layout, number: int, gone: Callable[[], None]) -> Part:
+def worker(crew: Crew, layout: Layout, name: str, number: int) -> Part:
     def command(generation: int) -> Command:
         path = layout.worker_socket(number, generation)
-        return _ours(settings, layout, "worker", str(number), "--socket", str(path))
+        return _ours(crew.hello(name), "worker", str(number), "--socket", str(path))
 
-    return Part(command, said_ready, gone=gone)
+    return _follower(crew, layout, name, command)
 
 
-def admin(settings: Settings, layout: Layout, gone: Callable[[], None]) -> Part:
+def admin(crew: Crew, layout: Layout, name: str) -> Part:
     def command(generation: int) -> Command:
         path = layout.admin_socket(generation)
-        return _ours(settings, layout, "admin", "--socket", str(path))
+        return _ours(crew.hello(name), "admin", "--socket", str(path))
 
-    return Part(command, said_ready, gone=gone)
+    return _follower(crew, layout, name, command)
+
+
+def _follower(crew: Crew, layout: Layout, name: str, command: Callable[[int], Command]) -> Part:
+    def gone() -> None:
+        worker_gone(layout.metrics, name)
+        crew.gone(name)
+
+    return Part(command, said_ready, follow=partial(crew.listen, name), gone=gone)
 
 
 def mock(port: int) -> Part:
@@ -61,8 +71,8 @@ def envoy_proxy(binary: Path, layout: Layout, concurrency: int, log: Log, clock:
     return Part(lambda _: command, _serves(layout), listen=_listener(log, clock))
 
 
-def _ours(settings: Settings, layout: Layout, *arguments: str) -> Command:
-    return Command((*program(), *arguments), hello=hello_line(settings, layout), heard="stdout")
+def _ours(hello: bytes, *arguments: str) -> Command:
+    return Command((*program(), *arguments), hello=hello, heard="stdout")
 
 
 async def said_ready(process: Process) -> None:

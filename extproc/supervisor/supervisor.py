@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extproc.child import State, state_line
+from extproc.child import State, message_line
 from extproc.config.layout import Layout
 from extproc.config.schema import Settings
 from extproc.envoygen.nodes import STAT_PREFIX
@@ -23,6 +23,7 @@ from extproc.model.ports import Clock
 from extproc.supervisor.envoy import EnvoyAdmin
 from extproc.supervisor.errors import CannotStart
 from extproc.supervisor.keeper import Keeper, Part
+from extproc.supervisor.source import MOCK
 from extproc.supervisor.table import Table
 from extproc.telemetry.log import Log
 
@@ -38,7 +39,6 @@ _SETTLES = 0.5
 
 ENVOY = "envoy"
 ADMIN = "admin"
-MOCK = "mock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,15 @@ class House:
 
     `parts` by name, `workers` the names of those that can do the work: one more
     than serve, so that a replacement has a place. `publish` tells Envoy which
-    sockets to use: the workers' and the admin process's.
+    sockets to use: the workers', the admin process's, and those of workers that
+    leave, which get no new exchange.
     """
 
     settings: Settings
     layout: Layout
     parts: dict[str, Part]
     workers: tuple[str, ...]
-    publish: Callable[[Sequence[Path], Path], None]
+    publish: Callable[[Sequence[Path], Path, Sequence[Path]], None]
 
 
 def worker_name(number: int) -> str:
@@ -64,18 +65,22 @@ def worker_name(number: int) -> str:
 class Supervisor:
     def __init__(self, house: House, log: Log, clock: Clock) -> None:
         self._house = house
+        self.limits = house.settings.limits
+        """of the configuration in use"""
         self._log = log
         self._clock = clock
         self._table = Table(house.parts)
         self._keepers = {name: self._keeper(name) for name in house.parts}
         self._serving = list(house.workers[:-1])
         """the workers that Envoy is to use, each as soon as it is ready"""
+        self._leaving: list[str] = []
+        """those that finish what they have: Envoy still has to find them"""
         self._rolling: asyncio.Task[None] | None = None
         self._envoy = EnvoyAdmin(house.layout.envoy_admin_socket)
         self._news = asyncio.Event()
         self._up = False
         self._draining = False
-        self._published: tuple[Sequence[Path], Path] | None = None
+        self._published: tuple[Sequence[Path], Path, Sequence[Path]] | None = None
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -134,7 +139,7 @@ class Supervisor:
         self._tell()
 
     def _tell(self) -> None:
-        line = state_line(
+        line = message_line(
             State(draining=self._draining, workers=len(self._table.ready(self._serving)))
         )
         for name in (*self._house.workers, ADMIN):
@@ -143,9 +148,8 @@ class Supervisor:
 
     def _publish(self) -> None:
         """Tells Envoy the sockets of those who are ready. A full disk is tried again."""
-        sockets = [self._socket(name) for name in self._serving if self._table[name].ready]
         admin = self._house.layout.admin_socket(self._table[ADMIN].generation)
-        wanted = (sockets, admin)
+        wanted = (self._sockets(self._serving), admin, self._sockets(self._leaving))
         if wanted == self._published:
             return
         try:
@@ -161,6 +165,10 @@ class Supervisor:
     def _keeper(self, name: str) -> Keeper:
         part = self._house.parts[name]
         return Keeper(self._table[name], part, self._changed, self._log, self._clock)
+
+    def _sockets(self, workers: Sequence[str]) -> list[Path]:
+        """Of those that are ready."""
+        return [self._socket(name) for name in workers if self._table[name].ready]
 
     def _socket(self, worker: str) -> Path:
         number = self._house.workers.index(worker) + 1
@@ -197,10 +205,13 @@ class Supervisor:
         """No new exchange for a worker; it ends when those that run are over."""
         self._keepers[old].retire()
         self._serving.remove(old)
+        self._leaving.append(old)
         self._changed()
         await self._envoy_has(self._socket(old), False)
         await asyncio.sleep(_SETTLES)
-        await self._keepers[old].end(self._house.settings.limits.drain_timeout + _GRACE)
+        await self._keepers[old].end(self.limits.drain_timeout + _GRACE)
+        self._leaving.remove(old)
+        self._changed()
 
     async def _envoy_has(self, worker: Path, wanted: bool) -> bool:
         """Waits until Envoy does, or does not, give exchanges to that socket; False if in vain."""
@@ -225,7 +236,7 @@ class Supervisor:
 
     async def _drain(self) -> None:
         """Waits for what runs. Half of the time new calls are served, then they are refused."""
-        limit = self._house.settings.limits.drain_timeout
+        limit = self.limits.drain_timeout
         deadline = self._clock.monotonic() + limit
         try:
             running = await self._envoy.active(STAT_PREFIX)

@@ -2,7 +2,8 @@
 
 Takes what the command line said, gives the exit status: 0 after a stop that was
 asked for, 1 when the gateway cannot run here, 2 when its configuration is wrong.
-SIGUSR2 replaces the workers one after another, without a failed exchange.
+SIGHUP applies what the file says now, SIGUSR2 replaces the workers one after another,
+both without a failed exchange.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,50 +22,55 @@ from msgspec.structs import replace
 from extproc import discover
 from extproc.child import SystemClock
 from extproc.config.layout import Layout
-from extproc.config.load import ConfigErrors, load
-from extproc.config.schema import Provider, Settings
+from extproc.config.load import ConfigErrors
+from extproc.config.schema import Settings
 from extproc.envoygen.binary import envoy_binary, trusted_roots
 from extproc.envoygen.nodes import RenderError
-from extproc.envoygen.render import render
-from extproc.envoygen.write import write
+from extproc.envoygen.render import EnvoyFiles, render
 from extproc.flow.snapshot import Registry
 from extproc.supervisor import parts, port
 from extproc.supervisor.cores import cores
+from extproc.supervisor.crew import Crew
 from extproc.supervisor.errors import CannotStart
 from extproc.supervisor.folders import Folders
 from extproc.supervisor.keeper import Part
 from extproc.supervisor.local_replies import local_replies
-from extproc.supervisor.supervisor import ADMIN, ENVOY, MOCK, House, Supervisor, worker_name
-from extproc.telemetry import reset, worker_gone
+from extproc.supervisor.reload import Reloader, first
+from extproc.supervisor.source import MOCK, Source, Wanted, say, say_mock, usable, with_mock
+from extproc.supervisor.supervisor import ADMIN, ENVOY, House, Supervisor, worker_name
+from extproc.supervisor.xds import Render, Xds
+from extproc.telemetry import reset
 from extproc.telemetry.log import Log, bridge_stdlib
 
-DEFAULT_FILE = Path("sluice.yaml")
 STDERR = 2
+
+__all__ = ["Wanted", "up"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the command line said; None where it said nothing."""
+class _Started:
+    """A configuration as read, as used, and all that is made of it."""
 
-    config: Path | None = None
-    port: int | None = None
-    workers: int | None = None
+    source: Source
+    read: Settings
+    settings: Settings
+    mock_port: int | None
+    crew: Crew
+    xds: Xds
+    house: House
 
 
 def up(wanted: Wanted, env: Mapping[str, str]) -> int:
     registry = discover.registry()
-    file = wanted.config or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    source = Source(wanted, env, registry)
     try:
-        settings = load(
-            file, env, dialects=discover.provider_dialects(registry), stages=registry.blocks
-        )
+        settings = source.read()
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         return 2
-    settings = _override(settings, wanted)
     log = _log(settings, "supervisor")
     try:
-        _serve(settings, registry, log)
+        _serve(source, settings, registry, log)
     except (CannotStart, RenderError) as error:
         log.error("cannot start", reason=str(error))
         return 1
@@ -73,30 +79,28 @@ def up(wanted: Wanted, env: Mapping[str, str]) -> int:
     return 0
 
 
-def _override(settings: Settings, wanted: Wanted) -> Settings:
-    if wanted.port is not None:
-        settings = replace(settings, server=replace(settings.server, port=wanted.port))
-    return replace(settings, workers=wanted.workers or settings.workers or cores())
-
-
 def _log(settings: Settings, part: str) -> Log:
     log = Log(STDERR, part, settings.log.level, settings.log.format, SystemClock())
     bridge_stdlib(log)
     return log
 
 
-def _serve(settings: Settings, registry: Registry, log: Log) -> None:
-    _say(settings, log)
-    folders = Folders(settings.data)
+def _serve(source: Source, read: Settings, registry: Registry, log: Log) -> None:
+    say(read, log)
+    folders = Folders(read.data)
     try:
-        with port.take(settings.server.host, settings.server.port) as kept:
-            settings = _at(settings, kept)
+        with port.take(read.server.host, read.server.port) as kept:
+            settings = _at(read, kept)
             mock_port = None
-            if not any(one.unavailable is None for one in settings.providers.values()):
+            if not usable(settings):
                 mock_port = parts.free_loopback_port()
-                settings = _with_mock(settings, mock_port, log)
-            house = _house(settings, registry, folders.layout, mock_port)
-            asyncio.run(_run(house, log))
+                settings = with_mock(settings, mock_port)
+                say_mock(log)
+            layout = folders.layout
+            crew = Crew(first(settings, SystemClock().time()), layout, log, SystemClock())
+            xds = Xds(settings, _render(registry, layout), layout, envoy_binary(), SystemClock())
+            house = _house(settings, layout, crew, xds, mock_port)
+            asyncio.run(_run(_Started(source, read, settings, mock_port, crew, xds, house), log))
     finally:
         folders.close()
 
@@ -105,59 +109,27 @@ def _at(settings: Settings, kept: socket.socket) -> Settings:
     return replace(settings, server=replace(settings.server, port=kept.getsockname()[1]))
 
 
-def _say(settings: Settings, log: Log) -> None:
-    for warning in settings.warnings:
-        key, _, reason = warning.partition(": ")
-        if " " in key:
-            log.warning("configuration", reason=warning)
-        else:
-            log.warning("configuration", at=key, reason=reason)
-    for name, provider in settings.providers.items():
-        if provider.unavailable is not None:
-            # The log takes `api_key: WORD` for a secret; here the word is a variable's name.
-            reason = provider.unavailable.replace(": ", " ")
-            log.warning("provider unavailable", provider=name, reason=reason)
-    for block in settings.inactive:
-        log.warning("no effect yet", block=block)
-    if not settings.keys:
-        log.warning(
-            "no keys: serving loopback peers only",
-            how="`sluice keys create --name NAME` makes one for `keys:` in the config file",
-        )
-
-
-def _with_mock(settings: Settings, mock_port: int, log: Log) -> Settings:
-    name = MOCK if MOCK not in settings.providers else "built-in-mock"
-    mock = Provider(
-        name=name,
-        dialect="openai_chat",
-        endpoint=f"http://127.0.0.1:{mock_port}/v1",
-        model="mock",
-        models=("*",),
-    )
-    log.warning(
-        "no provider can be used: the built-in mock answers, and it only pretends",
-        how="set a provider's key (such as OPENAI_API_KEY) or name one in the config file",
-    )
-    return replace(settings, providers={**settings.providers, name: mock})
-
-
-def _house(settings: Settings, registry: Registry, layout: Layout, mock_port: int | None) -> House:
+def _render(registry: Registry, layout: Layout) -> Render:
     replies = local_replies(registry)
     roots = trusted_roots()
 
-    def publish(workers: Sequence[Path], admin: Path) -> None:
-        write(render(settings, layout, workers, admin, replies, roots=roots), layout)
+    def rendered(
+        settings: Settings, workers: Sequence[Path], admin: Path, leaving: Sequence[Path]
+    ) -> EnvoyFiles:
+        return render(settings, layout, workers, admin, replies, leaving=leaving, roots=roots)
 
-    def gone(name: str) -> Callable[[], None]:
-        return lambda: worker_gone(layout.metrics, name)
+    return rendered
 
+
+def _house(
+    settings: Settings, layout: Layout, crew: Crew, xds: Xds, mock_port: int | None
+) -> House:
     # One more than serve: the place of a replacement.
     numbers = {worker_name(number): number for number in range(1, settings.workers + 2)}
     everyone: dict[str, Part] = {
-        name: parts.worker(settings, layout, number, gone(name)) for name, number in numbers.items()
+        name: parts.worker(crew, layout, name, number) for name, number in numbers.items()
     }
-    everyone[ADMIN] = parts.admin(settings, layout, gone(ADMIN))
+    everyone[ADMIN] = parts.admin(crew, layout, ADMIN)
     if mock_port is not None:
         everyone[MOCK] = parts.mock(mock_port)
     everyone[ENVOY] = parts.envoy_proxy(
@@ -165,24 +137,46 @@ def _house(settings: Settings, registry: Registry, layout: Layout, mock_port: in
     )
     layout.metrics.mkdir(mode=0o700, exist_ok=True)
     reset(layout.metrics)
-    return House(settings, layout, everyone, tuple(numbers), publish)
+    return House(settings, layout, everyone, tuple(numbers), xds.publish)
 
 
-async def _run(house: House, log: Log) -> None:
+async def _run(started: _Started, log: Log) -> None:
     loop = asyncio.get_running_loop()
+    house = started.house
     supervisor = Supervisor(house, log, SystemClock())
+    reloader = Reloader(
+        started.source,
+        started.read,
+        started.settings,
+        started.crew,
+        started.xds,
+        house.workers,
+        ADMIN,
+        started.mock_port,
+        log,
+        SystemClock(),
+    )
+
+    def applied(settings: Settings) -> None:
+        supervisor.limits = settings.limits
+
+    reloader.applied = applied
 
     def stop(number: signal.Signals) -> None:
         log.info("stopping", signal=number.name)
+        reloader.stop()
         supervisor.ask_to_stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    loop.add_signal_handler(
-        signal.SIGHUP, log.warning, "SIGHUP: reload is not built yet; restart to apply changes"
-    )
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask, "SIGHUP")
     loop.add_signal_handler(signal.SIGUSR2, supervisor.ask_to_roll)
-    await supervisor.run(lambda: log.info("ready", url=_url(house.settings), pid=os.getpid()))
+
+    def ready() -> None:
+        log.info("ready", url=_url(house.settings), pid=os.getpid())
+        reloader.begin()
+
+    await supervisor.run(ready)
     log.info("stopped")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
@@ -28,10 +28,17 @@ _TOKENS = frozenset({"input", "cache_read", "cache_write", "output"})
 """kinds that add up: reasoning is a part of output"""
 
 
-def collect(directory: Path, *, openmetrics: bool = False) -> str:
-    """Everything that was counted, in the text format 0.0.4 or in OpenMetrics 1.0.0."""
+def collect(directory: Path, *, openmetrics: bool = False, version: str = "") -> str:
+    """Everything that was counted, in the text format 0.0.4 or in OpenMetrics 1.0.0.
+
+    `version` is that of the configuration in use.
+    """
+    families = _families(directory)
+    if version:
+        text = "The configuration in use."
+        families.append(InfoMetricFamily("sluice_config_version", text, {"version": version}))
     registry = CollectorRegistry()
-    registry.register(_Reading(_families(directory)))
+    registry.register(_Reading(families))
     render = generate_openmetrics if openmetrics else generate_latest
     return render(registry).decode()
 

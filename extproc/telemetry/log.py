@@ -59,6 +59,10 @@ class Log:
         self._stamp = ""
         self.lost = 0
 
+    def set_level(self, level: str) -> None:
+        """The least that is logged from now on."""
+        self._threshold = LEVELS[level]
+
     def debug(self, event: str, /, **fields: object) -> None:
         if self._threshold <= 10:
             self._emit("debug", event, fields)

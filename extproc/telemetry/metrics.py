@@ -123,6 +123,12 @@ class Metrics:
             "Exchanges that the gateway refused before any provider was asked.",
             ("reason",),
         )
+        self._reloads = _Series(
+            store,
+            "sluice_config_reloads",
+            "Times that the configuration was read again, by how that ended.",
+            ("result",),
+        )
         self._lost = _Series(
             store, "sluice_log_lines_lost", "Log lines that could not be written.", ()
         ).at(())
@@ -157,6 +163,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Something was refused that never became an exchange with a record."""
         self._refused.at((reason,)).add(1.0)
+
+    def reloaded(self, result: str) -> None:
+        """The configuration was read again."""
+        self._reloads.at((result,)).add(1.0)
 
     def log_lines_lost(self, count: int) -> None:
         self._lost.add(float(count))

@@ -19,6 +19,7 @@ from extproc.wire import grpc_frames, processor
 from extproc.wire.eager import Eager
 from extproc.wire.frames import Limits
 from extproc.wire.grpc_frames import BadMessage, Messages, Status
+from extproc.wire.hop import Ask, nobody
 from extproc.wire.http2 import Connection
 from extproc.wire.processor import Conversation, MessageLimit
 from extproc.wire.translate import Unexpected
@@ -48,10 +49,16 @@ class Calls:
     """What the calls of a server share: how they begin, which of them run, what they hold."""
 
     def __init__(
-        self, eager: Eager, converse: Converse, limit: MessageLimit, limits: Limits
+        self,
+        eager: Eager,
+        converse: Converse,
+        limit: MessageLimit,
+        limits: Limits,
+        ask: Ask = nobody,
     ) -> None:
         self.eager = eager
         self.converse = converse
+        self.ask = ask
         self.limit = limit
         self.most_running = limits.streams
         self.most_held = max(limits.held, _HELD_MESSAGES * limit)
@@ -61,8 +68,8 @@ class Calls:
         self._empty: asyncio.Future[None] | None = None
 
     def open(self, lines: Lines, stream: int, call_id: str, peer: str) -> Exchange | None:
-        """None when there are too many, those that still settle included, or none can begin."""
-        if len(self._running) >= self.most_running:
+        """None when there are too many, those that still settle included, or none may begin."""
+        if not self.serving or len(self._running) >= self.most_running:
             return None
         try:
             conversation = self.converse(call_id, peer)

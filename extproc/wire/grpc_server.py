@@ -6,20 +6,25 @@ Takes serialised messages from Envoy on a unix socket and gives them to a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from extproc.config.names import CALL_METADATA, PEER_METADATA
+from extproc.config.names import ATTEMPT_ROLE, CALL_METADATA, PEER_METADATA, ROLE_METADATA
 from extproc.flow.exchange import OutOfTurn
 from extproc.wire import processor
+from extproc.wire.hop import Ask, Asking, nobody
 from extproc.wire.processor import Conversation
 from extproc.wire.translate import Unexpected
 
 _EOF: bytes = grpc.aio.EOF  # type: ignore[attr-defined]  # a marker, unknown to the type stubs
+_ENDING_SECONDS = 0.2
+"""for the last words of exchanges that are over, before all else is cancelled"""
 Converse = Callable[[str, str], Conversation]
 """call id and peer -> a conversation"""
 
@@ -27,9 +32,19 @@ Converse = Callable[[str, str], Conversation]
 class GrpcServer:
     """Serves ext_proc and health checks on one unix socket, until `stop`."""
 
-    def __init__(self, socket: Path, limit: processor.MessageLimit, converse: Converse) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        limit: processor.MessageLimit,
+        converse: Converse,
+        ask: Ask = nobody,
+    ) -> None:
         self._converse = converse
+        self._ask = ask
         self._serving = True
+        self._running = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", limit),
@@ -57,9 +72,15 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
-        """No new exchanges; those that run have `grace` seconds, then end UNAVAILABLE."""
+        """No new exchanges; those that run have `grace` seconds, then end UNAVAILABLE.
+
+        Until then attempts of what runs are served: grpc's own grace would refuse them.
+        """
         self._serving = False
-        await self._server.stop(grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        await self._server.stop(_ENDING_SECONDS)
 
     async def _check(self, request: bytes, context: object) -> bytes:
         del request, context
@@ -69,9 +90,60 @@ class GrpcServer:
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> None:
         del requests
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = {str(k): str(v) for k, v in context.invocation_metadata() or ()}
+        if metadata.get(ROLE_METADATA) == ATTEMPT_ROLE:
+            await self._attempt(context, self._ask(metadata.get(CALL_METADATA, "")))
+            return
+        if not self._serving:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no more exchanges can begin")
+        self._running += 1
+        self._empty.clear()
+        try:
+            await self._exchange(context, metadata)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._empty.set()
+
+    async def _attempt(
+        self, context: grpc.aio.ServicerContext[bytes, bytes], asking: Asking
+    ) -> None:
+        """As the native `AttemptCall`: the stream ends OK with a verdict, and never without."""
+        why = "the attempt was not decided"
+        reading: asyncio.Future[bytes] | None = None
+        try:
+            while True:
+                if reading is None:
+                    reading = asyncio.ensure_future(context.read())
+                done, _ = await asyncio.wait({reading}, timeout=asking.wait())
+                if not done:
+                    said = asking.on_time()
+                else:
+                    message, reading = reading.result(), None
+                    if message is _EOF:
+                        break
+                    said = asking.at_once(message)
+                    if said is None:
+                        said = await asking.heard(message)
+                if said.data:
+                    await context.write(said.data)
+                if said.ends:
+                    return
+        except (DecodeError, Unexpected) as error:
+            why = f"{type(error).__name__}: {error}"
+        except grpc.aio.BaseError:
+            why = "the stream broke"
+        finally:
+            if reading is not None:
+                reading.cancel()
+            asking.lost()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, why)
+
+    async def _exchange(
+        self, context: grpc.aio.ServicerContext[bytes, bytes], metadata: Mapping[str, str]
+    ) -> None:
         conversation = self._converse(
-            str(metadata.get(CALL_METADATA, "")), str(metadata.get(PEER_METADATA, ""))
+            metadata.get(CALL_METADATA, ""), metadata.get(PEER_METADATA, "")
         )
         why = "the exchange was not over"
         try:

@@ -14,12 +14,14 @@ import socket as sockets
 from pathlib import Path
 from typing import assert_never, cast
 
-from extproc.config.names import CALL_METADATA, PEER_METADATA
+from extproc.config.names import ATTEMPT_ROLE, CALL_METADATA, PEER_METADATA, ROLE_METADATA
 from extproc.wire import grpc_frames, processor
+from extproc.wire.attempts import AttemptCall
 from extproc.wire.calls import Calls, Check, Converse, Exchange
 from extproc.wire.eager import Eager
 from extproc.wire.frames import Limits
 from extproc.wire.grpc_frames import Status
+from extproc.wire.hop import Ask, nobody
 from extproc.wire.http2 import Connection, Data, Failed, Request, Reset, Sendable
 from extproc.wire.processor import MessageLimit
 
@@ -46,10 +48,12 @@ class NativeServer:
         limit: MessageLimit,
         converse: Converse,
         limits: Limits | None = None,
+        ask: Ask = nobody,
     ) -> None:
         self._path = socket
         self._limit = limit
         self._converse = converse
+        self._ask = ask
         self._limits = limits or Limits()
         self._links: set[_Link] = set()
         self._calls: Calls | None = None
@@ -58,7 +62,7 @@ class NativeServer:
 
     async def start(self) -> None:
         """Listens. What is left over at the path is removed; the new file is for our user alone."""
-        calls = Calls(Eager(), self._converse, self._limit, self._limits)
+        calls = Calls(Eager(), self._converse, self._limit, self._limits, self._ask)
         buffer = memoryview(bytearray(_READ))
         self._path.unlink(missing_ok=True)
         listener = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
@@ -75,19 +79,23 @@ class NativeServer:
         )
 
     async def stop(self, grace: float) -> None:
-        """No new exchanges; those that run have `grace` seconds, then end UNAVAILABLE."""
+        """No new exchanges; those that run have `grace` seconds, then end UNAVAILABLE.
+
+        Until then it can be reached: attempts of what runs come as streams of their own,
+        on connections that may be new.
+        """
         assert self._server is not None and self._calls is not None
-        self._server.close()
-        with contextlib.suppress(FileNotFoundError):
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
         self._calls.serving = False
-        for link in list(self._links):
-            link.drain()
         if not await self._calls.empty(grace):
             for link in list(self._links):
                 link.give_up("the worker stops")
             await self._calls.empty(_SETTLING_SECONDS)
+        self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+        for link in list(self._links):
+            link.drain()
         lost = [link.close() for link in list(self._links)]
         if lost:
             await asyncio.wait(lost)
@@ -102,7 +110,7 @@ class _Link(asyncio.BufferedProtocol):
         self._calls = calls
         self._buffer = buffer
         self._links = links
-        self._open: dict[int, Exchange | Check] = {}
+        self._open: dict[int, Exchange | AttemptCall | Check] = {}
         self._transport: asyncio.Transport | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._reading = self._touched = self._closing = False
@@ -116,8 +124,6 @@ class _Link(asyncio.BufferedProtocol):
         connected.set_write_buffer_limits(high=_UNWRITTEN)
         self._transport = connected
         self._links.add(self)
-        if not self._calls.serving:
-            self.http2.drain()
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -178,8 +184,11 @@ class _Link(asyncio.BufferedProtocol):
         if headers[":method"] != "POST" or not grpc:
             self.http2.finish(stream, grpc_frames.NOT_GRPC)
             return
-        call: Exchange | Check | None
-        if path == PROCESS:
+        call: Exchange | AttemptCall | Check | None
+        if path == PROCESS and headers.get(ROLE_METADATA) == ATTEMPT_ROLE:
+            asking = self._calls.ask(headers.get(CALL_METADATA, ""))
+            call = AttemptCall(self._calls, self, stream, asking)
+        elif path == PROCESS:
             call = self._calls.open(
                 self, stream, headers.get(CALL_METADATA, ""), headers.get(PEER_METADATA, "")
             )

@@ -13,7 +13,7 @@ from functools import lru_cache
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from extproc.config.names import ANSWERED, PLAN_NAMESPACE, ROUTE_NAMESPACE
+from extproc.config.names import ANSWERED, LENGTH, PLAN_NAMESPACE, ROUTE_NAMESPACE
 from extproc.flow.messages import (
     Continue,
     Incoming,
@@ -34,6 +34,7 @@ _CLUSTER = "xds.cluster_name"
 _DETAILS = "response.code_details"
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _IMMEDIATE_DETAILS = "sluice"
+_GROUPS = "priority_groups"
 _HEADERS = 1024
 """headers kept ready: those that a provider's requests and replies share, and recent lengths"""
 _PLANS = 4096
@@ -161,7 +162,7 @@ def _changed(answer: Continue, phase: Phase) -> bytes:
         size = _length(len(answer.body))
         inner = 1 + len(size) + len(answer.body)
         common += (_BODY_MUTATION, _length(inner), _BODY, size, answer.body)
-    if answer.route is not None:
+    if answer.route is not None and answer.route.clusters:
         # Envoy ignores this flag unless the same reply mutates a header; a routed request always does.
         common.append(_CLEAR_ROUTE_CACHE)
     size = sum(map(len, common))
@@ -200,6 +201,11 @@ _BODY = _tag(pb.BodyMutation, "body")
 _PIECE = _tag(pb.ProcessingRequest, "response_body")
 _DATA = _tag(pb.HttpBody, "body")
 _LAST = pb.HttpBody(end_of_stream=True).SerializeToString()
+_AND_REPLACE = pb.ProcessingResponse(
+    request_headers=pb.HeadersResponse(
+        response=pb.CommonResponse(status=pb.CommonResponse.CONTINUE_AND_REPLACE)
+    )
+).SerializeToString()
 _CLEAR_ROUTE_CACHE = pb.CommonResponse(clear_route_cache=True).SerializeToString()
 
 
@@ -212,13 +218,31 @@ def _remove(names: tuple[str, ...]) -> bytes:
 def _route(route: Route) -> bytes:
     """The dynamic metadata of a route, as bytes to append: protobuf merges what is concatenated."""
     metadata = Struct()
-    groups = metadata.get_or_create_struct(ROUTE_NAMESPACE).get_or_create_list("priority_groups")
-    for i, name in enumerate(route.clusters):
-        group = groups.add_struct()
-        group["name"] = f"g{i}"
-        cluster = group.get_or_create_list("clusters").add_struct()
-        cluster["cluster_name"], cluster["weight"] = name, 100
+    if route.clusters:
+        groups = metadata.get_or_create_struct(ROUTE_NAMESPACE).get_or_create_list(_GROUPS)
+        for i, name in enumerate(route.clusters):
+            group = groups.add_struct()
+            group["name"] = f"g{i}"
+            cluster = group.get_or_create_list("clusters").add_struct()
+            cluster["cluster_name"], cluster["weight"] = name, 100
     metadata.get_or_create_struct(PLAN_NAMESPACE).update(dict(route.plan))
+    return pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString()
+
+
+def sending(answer: Continue) -> bytes:
+    """As `outgoing`, to an attempt's request headers: its body takes the place of the one that comes.
+
+    Envoy strips a length there and would send it chunked, so it is told beside the message.
+    """
+    assert answer.body is not None
+    told = outgoing(answer, Phase.REQUEST_HEADERS)
+    return b"".join((told, _AND_REPLACE, _long(len(answer.body))))
+
+
+@lru_cache(maxsize=_HEADERS)
+def _long(size: int) -> bytes:
+    metadata = Struct()
+    metadata.update({PLAN_NAMESPACE: {LENGTH: str(size)}})
     return pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString()
 
 

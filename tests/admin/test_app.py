@@ -14,9 +14,11 @@ import pytest
 
 from extproc.admin.app import create_app
 from extproc.admin.readiness import KEPT, AdminState
+from extproc.admin.standing import Watch
 from extproc.model.call import LOCAL, Caller, Outcome
 from extproc.model.errors import Unauthenticated
 from extproc.telemetry import ExchangeRecord, Log, Metrics, collect, summary
+from tests.admin.kit_active import ABOUT, PlayedSupervisor, active
 from tests.admin.played_envoy import PlayedEnvoy
 from tests.kit import FakeClock, provider
 
@@ -31,6 +33,7 @@ class House:
     clock: FakeClock
     metrics: Metrics
     directory: Path
+    supervisor: PlayedSupervisor
 
 
 @pytest.fixture
@@ -56,11 +59,15 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 raise Unauthenticated("No API key was given.", code="missing_api_key")
 
     configured = {"acme": provider(model="gpt-4o-mini", cost_per_token=0.001)}
-    app = create_app(state, authorize, socket, directory, metrics, log, clock, configured)
+    supervisor = PlayedSupervisor()
+    watch = Watch(configured, directory, clock)
+    app = create_app(
+        state, authorize, socket, directory, metrics, log, clock, watch, active(supervisor)
+    )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         client.headers["x-sluice-call-id"] = "gw-1"
-        yield House(client, envoy, state, clock, metrics, directory)
+        yield House(client, envoy, state, clock, metrics, directory, supervisor)
     server.close()
 
 
@@ -275,6 +282,52 @@ async def test_paths_are_exact_and_a_bad_host_is_no_defect(house: House):
         assert reply.status_code == status
 
 
+async def test_the_configuration_in_use(house: House):
+    reply = await house.client.get("/admin/config", headers=BOSS)
+    assert reply.json() == {**ABOUT, "last_reload": None}
+    assert reply.headers["cache-control"] == "no-store"
+    text = (await house.client.get("/metrics?format=prometheus", headers=BOSS)).text
+    assert 'sluice_config_version_info{version="v1"} 1.0' in text
+    open_text = (await house.client.get("/metrics?format=openmetrics", headers=BOSS)).text
+    assert 'sluice_config_version_info{version="v1"} 1.0' in open_text
+
+
+FINDING = "sluice.yaml:3:7: providers.acme.model: found 3 (integer), expected a string"
+
+
+@pytest.mark.parametrize(
+    ("result", "report", "status", "code"),
+    [
+        ("applied", {"result": "applied", "version": "v2"}, 200, None),
+        ("refused", {"findings": [FINDING], "version": "v1"}, 422, "configuration_refused"),
+        ("failed", {"findings": ["worker-1 does not answer"]}, 503, "reload_failed"),
+        ("unchanged", None, 504, "reload_not_over"),
+    ],
+)
+async def test_a_reload_is_asked_for(
+    house: House, result: str, report: dict[str, object] | None, status: int, code: str | None
+):
+    house.supervisor.result, house.supervisor.report = result, report
+    reply = await house.client.post("/admin/reload", headers=BOSS)
+    assert reply.status_code == status
+    body = reply.json()
+    if code is None:
+        assert body == report
+    else:
+        assert (body["error"]["code"], body.get("reload")) == (code, report)
+        assert (result == "refused") is (FINDING in body["error"]["message"])
+
+
+async def test_a_reload_needs_an_admin_and_a_post(house: House):
+    alice = {"authorization": "Bearer alice"}
+    assert (await house.client.post("/admin/reload", headers=alice)).status_code == 403
+    assert (await house.client.post("/admin/reload")).status_code == 401
+    assert (await house.client.get("/admin/config", headers=alice)).status_code == 403
+    got = await house.client.get("/admin/reload", headers=BOSS)
+    assert (got.status_code, got.headers["allow"]) == (405, "POST")
+    assert house.supervisor.asked == 0
+
+
 async def test_a_defect_says_nothing(house: House):
     reply = await house.client.get("/metrics", headers={"authorization": "Bearer broken"})
     assert reply.status_code == 500
@@ -294,7 +347,10 @@ async def test_providers_are_looked_at_while_the_app_runs(tmp_path: Path):
         Metrics(tmp_path / "metrics", "admin"),
         Log(2, "admin", "error", "json", clock),
         clock,
-        {"acme": provider(endpoint=f"http://127.0.0.1:{port}/v1")},
+        Watch(
+            {"acme": provider(endpoint=f"http://127.0.0.1:{port}/v1")}, tmp_path / "metrics", clock
+        ),
+        active(),
         look_every=0.001,
     )
     transport = httpx.ASGITransport(app)
@@ -332,7 +388,8 @@ async def test_readiness_is_watched_while_the_app_runs(tmp_path: Path):
         Metrics(directory, "admin"),
         Log(2, "admin", "error", "json", clock),
         clock,
-        {},
+        Watch({}, directory, clock),
+        active(),
         watch_every=0.001,
     )
 

@@ -228,3 +228,21 @@ async def test_a_host_that_says_nothing():
         first.connect(silent.getsockname())
         async with asyncio.timeout(8):
             assert await connect(*silent.getsockname()) == "no connection within 2 s"
+
+
+async def test_what_is_known_outlives_another_configuration(scene: Scene) -> None:
+    near = provider("near", endpoint=f"http://127.0.0.1:{scene.port.port}/v1")
+    far = provider("far", endpoint=near.endpoint)
+    scene.of(near, far)
+    await scene.watch.look()
+    assert scene.watch.standing("near").status is UP
+    moved = provider("far", endpoint="http://127.0.0.1:1/v1")
+    scene.watch.configure(
+        {"near": provider("near", endpoint=near.endpoint, models=("*",)), "far": moved}
+    )
+    assert scene.watch.standing("near").status is UP
+    assert scene.watch.standing("far").status is UNKNOWN
+    assert set(scene.watch.providers) == {"near", "far"}
+    scene.watch.configure({"far": moved})
+    with pytest.raises(KeyError):
+        scene.watch.standing("near")

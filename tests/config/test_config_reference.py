@@ -17,7 +17,7 @@ STAGES = discover.registry().blocks
 HERE = Path(__file__).parent
 TOP = HERE.parent.parent
 BEYOND_A_SCHEMA = (
-    "alias-unknown", "alias-without-provider", "anchor", "auth", "control", "details", "document",
+    "across", "alias-unknown", "alias-without-provider", "anchor", "auth", "control", "details", "document",
     "duplicate", "endpoint", "headers", "interpolation", "key-duplicate", "key-variable", "key-file", "limits-in-flight",
     "nested", "not-utf8", "port-variable", "provider-dialect", "provider-unknown",
     "provider-no-endpoint", "proxy", "tabs", "tag", "tls-missing", "tls-provider", "unclosed",

@@ -67,6 +67,7 @@ async def running(layout: Layout) -> AsyncIterator[RunningEnvoy]:
                 envoy_binary(),
                 *("-c", layout.bootstrap, "--log-level", "warning", "--concurrency", "1"),
                 *("--disable-hot-restart", "--reject-unknown-dynamic-fields"),
+                *("--file-flush-interval-msec", "50"),
             ],
             stdout=out,
             stderr=out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -13,13 +14,13 @@ import httpx
 import msgspec
 import pytest
 
-from extproc.config.names import provider_cluster
+from extproc.config.names import ATTEMPT_CLUSTER, provider_cluster
 from extproc.config.schema import Limits, Provider, ProviderTls, Server, Settings
 from extproc.envoygen.nodes import FILTER, ROUTES, Node, typed
 from extproc.envoygen.render import KINDS, EnvoyFiles
 from extproc.envoygen.write import write
 from tests.envoygen.cases import CERTS, minimal, rendered
-from tests.envoygen.kit_envoy import running, short_layout
+from tests.envoygen.kit_envoy import RunningEnvoy, running, short_layout
 from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
@@ -40,10 +41,27 @@ async def test_files_go_live_and_a_changed_one_replaces_its_own() -> None:
             assert stat.S_IMODE(layout.envoy_admin_socket.stat().st_mode) == 0o600
 
             changed = rendered(msgspec.structs.replace(settings, limits=Limits(body=1000)), layout)
-            assert write(changed, layout) == ("rds",)
-            await envoy.until("rds", changed.version("rds"))
-            assert await envoy.version("lds") == first.version("lds")
+            assert write(changed, layout) == ("rds", "lds")
+            for kind in KINDS:
+                await envoy.until(kind, changed.version(kind))
+            # the hop has another limit, and the clients' connections are not drained
+            assert await modified(envoy) == 1
+            assert '"request_body_buffer_limit": "2000"' in await inside(envoy, ATTEMPT_CLUSTER)
             assert envoy.log.read_text() == ""
+
+
+async def modified(envoy: RunningEnvoy) -> int:
+    """How many listeners were replaced so far."""
+    name = "listener_manager.listener_modified"
+    told = await envoy.admin.get("/stats", params={"filter": f"^{name}$"})
+    return int(told.text.removeprefix(f"{name}: "))
+
+
+async def inside(envoy: RunningEnvoy, listener: str) -> str:
+    """What a listener does now."""
+    told = await envoy.admin.get("/config_dump", params={"resource": "dynamic_listeners"})
+    (found,) = (one for one in told.json()["configs"] if one["name"] == listener)
+    return json.dumps(found["active_state"])
 
 
 async def test_what_envoy_answers_by_itself() -> None:

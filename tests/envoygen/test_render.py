@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from extproc.config.layout import Layout
-from extproc.config.schema import Provider, Server, Settings
+from extproc.config.schema import ModelRoute, Provider, Server, Settings, TargetRef, Window
 from extproc.envoygen.binary import envoy_binary, trusted_roots
 from extproc.envoygen.local_replies import ClientPath, LocalReply, local_reply_config
 from extproc.envoygen.nodes import RenderError, seconds
@@ -70,6 +70,29 @@ def test_only_eds_changes_with_the_workers() -> None:
         two.rds,
         two.lds,
     )
+
+
+def test_who_leaves_is_draining() -> None:
+    told = render(minimal(), LAYOUT, [Path("/run/a")], None, [], leaving=[Path("/run/b")])
+    assert dump(told.eds).count('"health_status": "DRAINING"') == 1
+    assert dump(told.eds).index("/run/a") < dump(told.eds).index("/run/b")
+    with pytest.raises(RenderError, match="'b'"):
+        render(minimal(), LAYOUT, [], None, [], leaving=[Path("b")])
+
+
+@pytest.mark.parametrize(
+    ("windows", "timeout"), [((), "10s"), ((None,), "10s"), ((0.5, None, 2.5), "12.5s")]
+)
+def test_the_longest_window_may_be_waited_for(
+    windows: tuple[float | None, ...], timeout: str
+) -> None:
+    to = ((TargetRef(provider="mock", model="m"),),)
+    held = [Window(seconds=one) if one else None for one in windows]
+    models = {f"m{at}": ModelRoute(groups=to, window=one) for at, one in enumerate(held)}
+    settings = msgspec.structs.replace(minimal(), models=models)
+    hop = dump(rendered(settings, LAYOUT).lds)
+    assert re.findall(r'"message_timeout": "(.+)"', hop) == [timeout]
+    assert '"message_timeout": "10s"' in dump(rendered(settings, LAYOUT).ecds)
 
 
 def test_particular_replies_come_first() -> None:

@@ -10,8 +10,8 @@ from extproc.model.call import LOCAL
 from extproc.model.embed import Opaque
 from extproc.model.errors import Unsupported
 from extproc.routing.backend import Backend, compile_backend
-from extproc.routing.router import plan
 from tests.kit import provider, settings, snapshot
+from tests.routing.world import chosen
 
 REGISTRY = discover.registry()
 CHAT, ANTHROPIC, GEMINI, CONVERSE = (
@@ -79,7 +79,7 @@ def test_what_is_carried_goes_where_the_language_is_for_any_model() -> None:
     bedrock = provider("bedrock", dialect=CONVERSE, also=(ANTHROPIC,), variant="bedrock")
     file = Opaque(ANTHROPIC, "POST", "/v1/files", "application/json")
     with pytest.raises(Unsupported, match="no provider here speaks anthropic_messages"):
-        plan(snapshot(settings(providers={"bedrock": bedrock}, models={})).atlas, LOCAL, file)
+        chosen(snapshot(settings(providers={"bedrock": bedrock}, models={})).atlas, LOCAL, file)
     home = provider("home", dialect=ANTHROPIC)
     both = settings(providers={"bedrock": bedrock, "home": home}, models={})
-    assert plan(snapshot(both).atlas, LOCAL, file).targets[0].target.provider == "home"
+    assert chosen(snapshot(both).atlas, LOCAL, file).targets[0].target.provider == "home"

@@ -11,8 +11,8 @@ from extproc.model.call import LOCAL, Caller, Capabilities
 from extproc.model.chat import Chat
 from extproc.model.embed import Embed
 from extproc.model.errors import InvalidRequest, NotFound, Overloaded, PermissionDenied
-from extproc.routing.router import plan
 from tests.kit import provider, route, settings, snapshot
+from tests.routing.world import chosen
 
 TWO = settings(
     providers={
@@ -29,7 +29,7 @@ TWO = settings(
 
 def ask(model: str = "", provider: str | None = None, caller: Caller = LOCAL) -> tuple[str, str]:
     request = Chat("openai_chat", model, (), provider=provider)
-    target = plan(snapshot(TWO).atlas, caller, request).targets[0].target
+    target = chosen(snapshot(TWO).atlas, caller, request).targets[0].target
     return target.provider, target.model
 
 
@@ -61,11 +61,11 @@ def test_the_most_exact_name_wins_whatever_the_order() -> None:
         models={},
     )
 
-    def chosen(model: str) -> str:
+    def who(model: str) -> str:
         request = Chat("openai_chat", model, ())
-        return plan(snapshot(config).atlas, LOCAL, request).targets[0].target.provider
+        return chosen(snapshot(config).atlas, LOCAL, request).targets[0].target.provider
 
-    assert [chosen(m) for m in ("gpt-4o", "gpt-5", "other")] == ["one", "some", "any"]
+    assert [who(m) for m in ("gpt-4o", "gpt-5", "other")] == ["one", "some", "any"]
 
 
 def vectors(model: str = "", provider: str | None = None, **config: Any) -> tuple[str, str]:
@@ -73,8 +73,8 @@ def vectors(model: str = "", provider: str | None = None, **config: Any) -> tupl
     pinned = snapshot(settings(**config))
     # What a chat was answered with must not be remembered for vectors.
     with suppress(InvalidRequest):
-        plan(pinned.atlas, LOCAL, Chat("simple_query", "", ()))
-    target = plan(pinned.atlas, LOCAL, request).targets[0].target
+        chosen(pinned.atlas, LOCAL, Chat("simple_query", "", ()))
+    target = chosen(pinned.atlas, LOCAL, request).targets[0].target
     return target.provider, target.model
 
 
@@ -133,7 +133,7 @@ def test_no_model_makes_vectors() -> None:
 def test_a_model_that_makes_vectors_answers_no_chat() -> None:
     one = provider("one", models=("text-embedding-3-small", "gpt-4o"))
     config = settings(providers={"one": one}, models={})
-    found = plan(snapshot(config).atlas, LOCAL, Chat("openai_chat", "", ()))
+    found = chosen(snapshot(config).atlas, LOCAL, Chat("openai_chat", "", ()))
     assert found.targets[0].target.model == "gpt-4o"
 
 
@@ -161,7 +161,7 @@ def test_a_client_is_sent_to_its_own_model_list(client: str, path: str) -> None:
     limited = Caller("carol", models=frozenset({"fast"}))
     for caller, model, error in ((LOCAL, "nope", NotFound), (limited, "gpt-4o", PermissionDenied)):
         with pytest.raises(error, match=f" GET {path} lists those"):
-            plan(snapshot(TWO).atlas, caller, Chat(client, model, ()))
+            chosen(snapshot(TWO).atlas, caller, Chat(client, model, ()))
     assert snapshot(TWO).paths.find(path), "the gateway answers there"
 
 
@@ -187,7 +187,7 @@ def test_key_may_use_only_its_models() -> None:
 
 
 def test_metric_label_is_a_configured_name() -> None:
-    made = plan(snapshot(TWO).atlas, LOCAL, Chat("openai_chat", "z-anything-a-client-types", ()))
+    made = chosen(snapshot(TWO).atlas, LOCAL, Chat("openai_chat", "z-anything-a-client-types", ()))
     assert made.name == "zeta/*"
 
 

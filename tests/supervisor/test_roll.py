@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from extproc.envoygen.nodes import STAT_PREFIX
+from extproc.supervisor.envoy import EnvoyAdmin
 from tests.e2e.processes import eventually
 from tests.supervisor.test_up import Up
 
@@ -91,6 +94,46 @@ def test_nothing_fails_in_a_roll(rolling: Callable[[int], Up], number: int) -> N
     assert not [line for line in gateway.lines() if line["level"] == "error"]
     gateway.process.send_signal(signal.SIGTERM)
     assert gateway.process.wait(15) == 0
+
+
+def hosts(gateway: Up) -> dict[Path, str]:
+    """The workers' sockets that Envoy is told, each with its health where that is said."""
+    told = json.loads((gateway.data / "envoy" / "xds" / "eds" / "eds.json").read_text())
+    listed = told["resources"][0]["endpoints"][0]["lb_endpoints"]
+    return {
+        Path(one["endpoint"]["address"]["pipe"]["path"]): one.get("health_status", "")
+        for one in listed
+    }
+
+
+def test_a_worker_that_leaves_can_be_found_until_it_is_gone(
+    rolling: Callable[[int], Up],
+) -> None:
+    """Its exchanges may have attempts to come."""
+    gateway = rolling(1)
+    port = gateway.wait_ready()
+    (old,) = hosts(gateway)
+    streamed: list[bytes] = []
+
+    def stream() -> None:
+        streamed.append(ask(port, "[[mock pace=50ms words=60]]", stream=True))
+
+    thread = threading.Thread(target=stream, daemon=True)
+    thread.start()
+    envoy = EnvoyAdmin(gateway.data / "run" / "envoy.sock")
+    eventually(lambda: asyncio.run(envoy.active(STAT_PREFIX)))
+    gateway.process.send_signal(signal.SIGUSR2)
+    eventually(lambda: hosts(gateway).get(old) == "DRAINING", ROLL)
+    assert sorted(hosts(gateway).values()) == ["", "DRAINING"]
+    while thread.is_alive():
+        assert old.exists()
+        assert hosts(gateway)[old] == "DRAINING"
+        thread.join(0.02)
+    assert streamed[0].endswith(b"data: [DONE]\n\n")
+    eventually(lambda: old not in hosts(gateway), ROLL)
+    assert list(hosts(gateway).values()) == [""]
+    eventually(lambda: count(gateway, "rolled"), ROLL)
+    assert not old.exists()
 
 
 def test_a_worker_that_cannot_start_ends_the_roll(rolling: Callable[[int], Up]) -> None:

@@ -117,13 +117,46 @@ def test_a_signal_while_it_starts(up: Callable[..., Up]) -> None:
     assert not gateway.said("ready")
 
 
-def test_sighup_changes_nothing_yet(up: Callable[..., Up]) -> None:
+def test_sighup_reads_the_environment_where_there_is_no_file(up: Callable[..., Up]) -> None:
     gateway = up()
     gateway.wait_ready()
     before = gateway.parts()
     gateway.process.send_signal(signal.SIGHUP)
-    eventually(lambda: [line for line in gateway.lines() if "SIGHUP" in line["event"]])
+    eventually(lambda: gateway.said("configuration unchanged"))
     assert gateway.parts() == before
+
+
+def test_a_signal_before_it_is_ready_is_kept(up: Callable[..., Up]) -> None:
+    gateway = up()
+    eventually(lambda: "worker-1" in gateway.parts(), START)
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.wait_ready()
+    eventually(lambda: gateway.said("configuration unchanged"))
+
+
+def test_a_stop_in_the_middle_of_a_reload(up: Callable[..., Up]) -> None:
+    gateway = up()
+    gateway.wait_ready()
+    (gateway.folder / "sluice.yaml").write_text("limits: {idle_timeout: 7s}\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    candidate = gateway.data / "envoy" / "candidate.json"
+    eventually(candidate.exists)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(15) == 0
+    assert not candidate.exists()
+    assert not gateway.said("configuration applied")
+    assert not [line for line in gateway.lines() if line["level"] == "error"]
+
+
+def test_a_file_that_appears_is_read(up: Callable[..., Up]) -> None:
+    gateway = up()
+    gateway.wait_ready()
+    (gateway.folder / "sluice.yaml").write_text("models: {fast: mock/any}\n")
+    refused = eventually(lambda: gateway.said("configuration refused"))
+    assert refused["why"] == "a file changed"
+    (gateway.folder / "sluice.yaml").write_text("limits: {idle_timeout: 7s}\n")
+    applied = eventually(lambda: gateway.said("configuration applied"))
+    assert "limits.idle_timeout" in applied["changes"]
 
 
 def test_two_gateways_on_one_data_folder(up: Callable[..., Up]) -> None:

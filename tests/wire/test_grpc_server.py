@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -32,6 +32,7 @@ CHECK = f"/{processor.HEALTH_SERVICE}/{processor.HEALTH_METHOD}"
 
 @dataclass
 class Served:
+    path: Path
     server: GrpcServer
     channel: grpc.aio.Channel
     records: list[Record] = field(default_factory=list[Record])
@@ -56,7 +57,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with grpc.aio.insecure_channel(
         f"unix:{path}", options=[("grpc.max_send_message_length", -1)]
     ) as channel:
-        yield Served(server, channel, records)
+        yield Served(path, server, channel, records)
     await server.stop(0)
 
 
@@ -210,6 +211,13 @@ async def test_stop_lets_a_running_exchange_finish(served: Served) -> None:
     call = served.open()
     await play(call, DIALOGUE[:4])
     stopping = asyncio.create_task(served.server.stop(20))
+    # What runs may still have attempts, also on new connections; new exchanges are sent away.
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"unix:{served.path}", options=own) as another:
+        for channel in (served.channel, another):
+            assert await channel.unary_unary(CHECK)(b"") == processor.NOT_SERVING
+            refused = replace(served, channel=channel).open()
+            assert await refused.code() is grpc.StatusCode.UNAVAILABLE
     assert len(await play(call, DIALOGUE[4:])) == 1
     await call.done_writing()
     assert await call.code() is grpc.StatusCode.OK

@@ -48,9 +48,28 @@ def scopes(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST]]:
 
 
 def test_one_place_says_ok() -> None:
-    """`_finish` asks whether the exchange is over; `_end` writes what it was told."""
-    assert mentions("OK") == {"calls:Exchange._finish", "calls:Exchange._end"}
-    assert mentions("ENDED_OK") == {"calls:Exchange._end", "calls:Check.received"}
+    """`_finish` asks whether the exchange is over; `_end` writes what it was told. Of an attempt
+    `_say` says it with a verdict, and `_finish` writes it."""
+    attempt = {"attempts:AttemptCall._say", "attempts:AttemptCall._finish"}
+    assert mentions("OK") == {"calls:Exchange._finish", "calls:Exchange._end"} | attempt
+    assert mentions("ENDED_OK") == {
+        "calls:Exchange._end",
+        "calls:Check.received",
+        "attempts:AttemptCall._finish",
+    }
+
+
+def test_an_attempt_ends_ok_only_with_a_verdict() -> None:
+    """The one branch with OK is the one where what is said ends the attempt."""
+    tree = ast.parse((WIRE / "attempts.py").read_text())
+    (say,) = [n for s, n in scopes(tree, "") if s == "AttemptCall._say" and _is_function(n)]
+    branches = [n for n in ast.walk(say) if isinstance(n, ast.If)]
+    says = [
+        ast.unparse(branch.test)
+        for branch in branches
+        if any(isinstance(n, ast.Attribute) and n.attr == "OK" for n in ast.walk(branch))
+    ]
+    assert says == ["said.ends"]
 
 
 def test_who_asks_says_ok_only_if_it_is_so() -> None:

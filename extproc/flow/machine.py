@@ -1,0 +1,39 @@
+"""What all exchanges of a worker share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from extproc.flow.live import Live
+from extproc.flow.snapshot import Snapshot
+from extproc.model.call import CallId
+from extproc.model.ports import Clock
+from extproc.routing.health import Health
+from extproc.telemetry.log import Log
+
+if TYPE_CHECKING:
+    from extproc.flow.exchange import Exchange
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """`snapshot` is pinned by an exchange when it begins; a reload makes another machine, with the
+    same of all else."""
+
+    snapshot: Snapshot
+    live: Live
+    clock: Clock
+    log: Log
+    address: str = ""
+    """the socket at which the hop reaches this worker, as Envoy knows it"""
+    known: Health | None = None
+    running: dict[CallId, Exchange] = field(default_factory=dict[CallId, "Exchange"])
+    """exchanges whose attempts come through the hop"""
+
+    @property
+    def health(self) -> Health:
+        """How targets stand. Without one that lasts, it begins with nothing known."""
+        if self.known is None:
+            self.known = Health(self.snapshot.settings.routing, self.clock)
+        return self.known

@@ -1,0 +1,286 @@
+"""A provider fails, and the next one answers: through the real Envoy, over three languages.
+
+Each faulty provider is the mock with a fault in its path; good ones have none. `a*` speaks
+OpenAI Chat, `b*` Anthropic's, `c*` Gemini's.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from extproc.mock import MockProvider
+from tests.e2e import raw
+from tests.e2e.asking import CHAT, events, text_of
+from tests.e2e.harness import PROVIDER_KEY, Gateway, Line, closed_port
+from tests.e2e.processes import eventually
+
+DIALECTS = {"a": "openai_chat", "b": "anthropic_messages", "c": "gemini_generate"}
+PATHS = {"a": "/v1", "b": "", "c": "/v1beta"}
+FAULTS = {
+    "529": "status=529",
+    "429": "status=429;retry-after=0",
+    "500": "status=500",
+    "401": "status=401",
+    "reset": "reset",
+    "late": "delay=5s",
+    "slow": "delay=5s",
+    "error0": "error=0",
+    "error1": "error={last}",
+    "end": "end={last}",
+    "fin": "cut=fin@{last}",
+    "rst": "cut=rst@{last}",
+    "silent": "stall=forever@{last}",
+    "after": "error=4",
+}
+
+
+def blocks(mock: MockProvider) -> dict[str, Any]:
+    providers: dict[str, Any] = {}
+    for name, dialect in DIALECTS.items():
+        common = {"dialect": dialect, "api_key": "${ACME_KEY}", "models": ["m"]}
+        providers[name] = {**common, "endpoint": mock.url + PATHS[name]}
+        for fault, words in FAULTS.items():
+            more = {"timeout": "300ms"} if fault == "late" else {}
+            # The events before content: Gemini has none.
+            told = words.format(last=0 if name == "c" else 1)
+            endpoint = f"{mock.url}/fault/{told}{PATHS[name]}"
+            providers[f"{name}-{fault}"] = {**common, "endpoint": endpoint, **more}
+        closed = f"http://127.0.0.1:{closed_port()}{PATHS[name]}"
+        providers[f"{name}-closed"] = {**common, "endpoint": closed}
+        nowhere = f"http://nowhere.invalid:81{PATHS[name]}"
+        providers[f"{name}-dns"] = {**common, "endpoint": nowhere, "probe": False}
+    models: dict[str, Any] = {}
+
+    def model(*names: str, **more: object) -> None:
+        groups = [[{"provider": name, "model": "m"}] for name in names]
+        models["_".join(names)] = {"groups": groups, **more}
+
+    window = {"seconds": "500ms"}
+    for first, second in (("a", "b"), ("b", "c"), ("c", "a")):
+        for fault in ("529", "429", "500", "401", "reset", "late", "closed", "dns"):
+            model(f"{first}-{fault}", second)
+        for fault in ("error0", "error1", "end", "fin", "rst", "silent", "after"):
+            model(f"{first}-{fault}", second, window=window)
+    model("a-529", "b-429", "c")
+    model("a-529", "b-closed", "c-500")
+    model("a-silent", "b-silent", deadline="400ms", window=window)
+    model("a", "b")
+    model("a-slow", "b")
+    model("a-529", "b-slow")
+    return {
+        "providers": providers,
+        "models": models,
+        # What is tested here is one exchange: no breaker may open meanwhile.
+        "routing": {
+            "breaker": {"failures": 1000, "minimum": 10000},
+            "budget": {"minimum": 10000},
+            "longest_cooldown": "1ms",
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def failing(
+    shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path_factory.mktemp("failing"), shared_mock, **blocks(shared_mock))
+    try:
+        gateway.wait_until_ready()
+        yield gateway
+        assert not [line for line in gateway.log_lines() if line["level"] == "error"]
+    finally:
+        gateway.destroy()
+
+
+@pytest.fixture
+def gateway(failing: Gateway, mock: MockProvider) -> Gateway:
+    return failing
+
+
+def ask(
+    gateway: Gateway, model: str, *, stream: bool = False, text: str = "hi", **headers: str
+) -> raw.Answer:
+    fields: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
+    if stream:
+        fields["stream"] = True
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = json.dumps(fields).encode()
+    return raw.exchange(gateway.port, raw.request("POST", CHAT, body, {**gateway.auth, **named}))
+
+
+def answered(gateway: Gateway, answer: raw.Answer, provider: str, attempts: int) -> None:
+    """A good reply of this provider, at this attempt, and nothing of the hop's in it."""
+    assert answer.status == 200, answer
+    assert answer.headers["x-sluice-provider"] == provider
+    assert answer.headers["x-sluice-attempts"] == str(attempts)
+    inner = {"x-sluice-again", "x-sluice-end", "x-sluice-dest", "x-sluice-hold", "x-sluice-call"}
+    assert not inner & answer.headers.keys()
+    line = gateway.wait_exchange(answer.headers["x-sluice-call-id"])
+    assert (line["outcome"], line["attempts"], line["provider"]) == ("ok", attempts, provider)
+    assert len(line["tried"]) == attempts
+
+
+def said(answer: raw.Answer, *, stream: bool) -> str:
+    if stream:
+        assert events(answer.body)[-1] == "[DONE]"
+        return text_of(answer)
+    return answer.json["choices"][0]["message"]["content"]
+
+
+TURNS = [("a", "b"), ("b", "c"), ("c", "a")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("first", "second"), TURNS)
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        ("529", "overloaded"),
+        ("429", "rate_limit"),
+        ("500", "server_error"),
+        ("401", "credential"),
+        ("reset", "reset"),
+        ("late", "timeout"),
+        ("closed", "connect"),
+        ("dns", "dns"),
+    ],
+)
+def test_before_the_head(
+    gateway: Gateway, first: str, second: str, fault: str, failure: str, stream: bool
+) -> None:
+    answer = ask(gateway, f"{first}-{fault}_{second}", stream=stream)
+    answered(gateway, answer, second, 2)
+    assert said(answer, stream=stream)
+    assert f"fallback:{failure}" in answer.headers["x-sluice-why"]
+
+
+@pytest.mark.parametrize(("first", "second"), TURNS)
+@pytest.mark.parametrize(
+    ("fault", "failures"),
+    [
+        ("error0", ("stream_error",)),
+        ("error1", ("stream_error",)),
+        ("end", ("empty", "stream_error")),
+        ("fin", ("empty", "reset")),
+        ("rst", ("reset",)),
+        ("silent", ("first_event",)),
+    ],
+)
+def test_in_the_window(
+    gateway: Gateway, first: str, second: str, fault: str, failures: tuple[str, ...]
+) -> None:
+    answer = ask(gateway, f"{first}-{fault}_{second}", stream=True)
+    answered(gateway, answer, second, 2)
+    assert said(answer, stream=True)
+    why = answer.headers["x-sluice-why"]
+    assert [one for one in failures if f"fallback:{one}" in why], why
+
+
+@pytest.mark.parametrize(("first", "second"), TURNS)
+def test_after_the_window_nobody_else_is_asked(gateway: Gateway, first: str, second: str) -> None:
+    try:
+        answer = ask(gateway, f"{first}-after_{second}", stream=True)
+    except raw.Cut:
+        return
+    assert answer.headers["x-sluice-provider"] == f"{first}-after"
+    assert "error" in answer.body.decode()
+    line = gateway.wait_exchange(answer.headers["x-sluice-call-id"])
+    assert line["attempts"] == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_two_fail(gateway: Gateway, stream: bool) -> None:
+    answered(gateway, ask(gateway, "a-529_b-429_c", stream=stream), "c", 3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_all_fail(gateway: Gateway, stream: bool) -> None:
+    answer = ask(gateway, "a-529_b-closed_c-500", stream=stream)
+    assert answer.status == 500
+    assert answer.headers["x-sluice-provider"] == "c-500"
+    assert answer.headers["x-sluice-error-origin"] == "provider"
+    assert answer.headers["x-sluice-attempts"] == "3"
+    line = gateway.wait_exchange(answer.headers["x-sluice-call-id"])
+    assert [one.split()[1] for one in line["tried"]] == ["overloaded", "connect", "server_error"]
+
+
+def test_the_deadline_is_for_all_of_them(gateway: Gateway) -> None:
+    answer = ask(gateway, "a-silent_b-silent", stream=True)
+    assert answer.status == 504
+    assert answer.headers["x-sluice-error-origin"] == "network"
+
+
+def test_the_first_one_is_well(gateway: Gateway) -> None:
+    for stream in (False, True):
+        answered(gateway, ask(gateway, "a_b", stream=stream), "a", 1)
+
+
+def test_a_large_body_is_sent_anew(gateway: Gateway, mock: MockProvider) -> None:
+    text = "x" * (2 << 20)
+    answered(gateway, ask(gateway, "a-529_b", text=text), "b", 2)
+    sent = [request for request in mock.requests if b'"xxx' in request.body]
+    assert len(sent) == 2
+    for request in sent:
+        assert request.headers["content-length"] == str(len(request.body))
+        assert "transfer-encoding" not in request.headers
+
+
+def test_providers_see_nothing_of_the_hop_or_of_each_other(
+    gateway: Gateway, mock: MockProvider
+) -> None:
+    answered(gateway, ask(gateway, "a-529_b-429_c", cookie="c=1", x_sluice_tags="t"), "c", 3)
+    first, second, third = mock.requests
+    assert first.headers["authorization"] == f"Bearer {PROVIDER_KEY}"
+    assert "authorization" not in second.headers
+    assert second.headers["x-api-key"] == PROVIDER_KEY
+    for request in (first, second, third):
+        assert not [name for name in request.headers if name.startswith("x-sluice")]
+        assert "cookie" not in request.headers
+    assert "x-api-key" not in third.headers
+    assert "anthropic-version" not in third.headers
+
+
+@pytest.mark.parametrize("name", ["x-sluice-again", "x-sluice-end", "x-sluice-dest"])
+def test_a_client_cannot_play_the_hop(gateway: Gateway, name: str) -> None:
+    fields = {"model": "a-529_b", "messages": [{"role": "user", "content": "hi"}]}
+    request = raw.request("POST", CHAT, json.dumps(fields).encode(), {**gateway.auth, name: "1"})
+    answered(gateway, raw.exchange(gateway.port, request), "b", 2)
+
+
+def test_many_at_once(gateway: Gateway) -> None:
+    models = ["a-529_b", "b-reset_c", "c-500_a"]
+
+    def one(number: int) -> tuple[int, str]:
+        answer = ask(gateway, models[number % 3], stream=number % 2 == 0)
+        return answer.status, answer.headers["x-sluice-attempts"]
+
+    with ThreadPoolExecutor(32) as pool:
+        found = Counter(pool.map(one, range(300)))
+    assert found == {(200, "2"): 300}
+
+
+@pytest.mark.parametrize("model", ["a-silent_b-silent", "a-slow_b", "a-529_b-slow"])
+def test_the_client_goes(gateway: Gateway, mock: MockProvider, model: str) -> None:
+    fields = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    before = len(gateway.log_lines())
+    wanted = len(model.split("_")) if model.startswith("a-529") else 1
+    with socket.create_connection(("127.0.0.1", gateway.port)) as line:
+        line.sendall(raw.request("POST", CHAT, json.dumps(fields).encode(), gateway.auth))
+        eventually(lambda: len(mock.requests) >= wanted, 5.0, "the provider is asked")
+
+    def ours() -> Line | None:
+        lines = gateway.log_lines()[before:]
+        return next((one for one in lines if one.get("asked") == model), None)
+
+    left = eventually(ours, 5.0, "the exchange's end")
+    assert left["outcome"] == "aborted"
+    assert left["tried"][-1].split()[1] == "left"
+    assert len(left["tried"]) == wanted
+    assert len(mock.requests) == wanted, "nobody else is asked"
