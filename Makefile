@@ -4,6 +4,7 @@ PYTHON ?= python3
 FUZZ_SECONDS ?= 180
 FUZZ_SEQUENCES ?= 1000000
 FUZZ_SCENES ?= 10000
+FUZZ_DECISIONS ?= 10000
 BIN := .venv/bin
 READY := .venv/ready
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
@@ -18,7 +19,7 @@ E2E_ON_GRPC := SLUICE_TRANSPORT=grpc $(PYTEST) -q $(SPREAD) tests/e2e
 COMPILED := build/compiled
 COMPILED_READY := $(COMPILED)/ready
 SHIPPED := SLUICE_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python
-.PHONY: help setup run check lint test golden proto proto-check e2e compiled compiled-check bench bench-full bench-rolling image-check lock clean fuzz soak
+.PHONY: help setup run demo check lint test golden proto proto-check e2e compiled compiled-check bench bench-full bench-rolling image-check lock clean fuzz soak
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
@@ -38,6 +39,9 @@ $(READY): requirements.lock pyproject.toml
 
 run: $(READY) ## start the gateway on port 5055; Ctrl-C stops it
 	@exec $(BIN)/sluice up
+
+demo: $(READY) ## show routing at work, with three mock providers: splits, failover, breaker, copies, why; 10 seconds
+	@exec $(BIN)/python examples/demo/demo.py
 
 check: lint proto-check image-check compiled-check ## all that CI runs: format, lint, types, generated code, image, as shipped, tests
 	@$(MAKE) test
@@ -77,9 +81,10 @@ $(COMPILED_READY): $(READY) setup.py $(shell find extproc -name '*.py')
 compiled-check: $(COMPILED_READY) ## the tests through a real Envoy and of the transport, as it is shipped
 	$(SHIPPED) -m pytest -q $(SPREAD) --import-mode=append tests/test_compiled.py tests/wire tests/e2e --ignore tests/e2e/matrix
 
-fuzz: $(READY) ## bad input: the dialects for FUZZ_SECONDS (180), FUZZ_SEQUENCES of frames, FUZZ_SCENES on both transports
+fuzz: $(READY) ## bad input: the dialects for FUZZ_SECONDS (180), FUZZ_SEQUENCES of frames, FUZZ_SCENES on both transports, FUZZ_DECISIONS
 	$(BIN)/python -m tests.fuzz.equal --scenes $(FUZZ_SCENES)
 	$(BIN)/python -m tests.fuzz.frames --count $(FUZZ_SEQUENCES)
+	$(BIN)/python -m tests.routing.decisions --count $(FUZZ_DECISIONS)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench: $(COMPILED_READY) ## what an exchange costs, beside what we stand on; under five minutes

@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 
 HOT = ("codec", "dialects", "flow", "model", "routing", "stages", "telemetry", "wire")
 CORES = os.cpu_count() or 1
-FLAGS = ["-O2", "-g0"]
+FLAGS = ["-O2", "-g0", "-w"]
 
 
 def modules() -> Iterator[Extension]:

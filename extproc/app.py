@@ -7,6 +7,7 @@ of an exchange. The other processes are wired in `supervisor/`.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import traceback
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from extproc import discover
+from extproc.agreement import Agreement
 from extproc.child import (
     Configuration,
     Message,
@@ -29,6 +31,7 @@ from extproc.child import (
 )
 from extproc.config.schema import Settings, Transport
 from extproc.credentials.moving import Moving
+from extproc.flow.copying import Copying, Tokens
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
 from extproc.flow.record import Record
@@ -36,10 +39,11 @@ from extproc.flow.snapshot import Snapshot, compile_snapshot
 from extproc.model.call import Tried
 from extproc.model.ports import Credential, Ports
 from extproc.model.reply import NO_UNITS
-from extproc.routing.health import Health
+from extproc.routing.reasons import Why
 from extproc.stores.conversations import Conversations
+from extproc.stores.copies import Copies, room
 from extproc.telemetry.log import Log, bridge_stdlib
-from extproc.telemetry.metrics import ExchangeRecord, Metrics
+from extproc.telemetry.metrics import Chosen, ExchangeRecord, Metrics
 from extproc.wire.hop import Asking
 from extproc.wire.native_server import NativeServer
 from extproc.wire.processor import Conversation, message_limit
@@ -89,9 +93,21 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         return compile_snapshot(wanted, registry, secret, ports)
 
     live = Live(settings.limits.in_flight_bytes, metrics.held_bytes)
-    health = Health(settings.routing, clock)
-    machine = Machine(compiled(settings), live, clock, log, str(socket), health)
-    generations = Generations(parent, machine, compiled, credentials, metrics, log)
+    agreement = Agreement(parent.layout.standing, part, settings, clock, log, metrics)
+    beside = room(settings.limits.in_flight_bytes)
+    copies = Copies(parent.layout.copies_socket, clock, metrics.copied, beside)
+    machine = Machine(
+        compiled(settings),
+        live,
+        clock,
+        log,
+        str(socket),
+        agreement.health,
+        copying=Copying(Tokens(parent.secret, clock), copies),
+    )
+    generations = Generations(
+        parent, machine, compiled, credentials, metrics, log, agreement.configure
+    )
 
     def converse(call_id: str, peer: str) -> Conversation:
         return generations.current.converse(call_id, peer)
@@ -103,15 +119,19 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         socket, message_limit(settings.limits.body), converse, ask=ask
     )
     await credentials.start(generations.current.credentials)
+    agreement.open()
     await server.start()
+    agreement.start()
     # What is there now stays for good: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
     parent.ready()
     await generations.follow()
-    await server.stop(generations.current.settings.limits.drain_timeout)
+    patience = generations.current.settings.limits.drain_timeout
+    await asyncio.gather(server.stop(patience), copies.close(patience))
     await credentials.close()
+    await agreement.close()
     conversations.close()
     log.close()
     return 0
@@ -176,12 +196,15 @@ class Generations:
         credentials: Moving,
         metrics: Metrics,
         log: Log,
+        configure: Callable[[Settings], None],
     ) -> None:
+        """`configure` sets all else that goes by the settings in use."""
         self._parent = parent
         self._compiled = compiled
         self._credentials = credentials
         self._metrics = metrics
         self._log = log
+        self._configure = configure
         self.current = Generation(parent.configuration, machine, metrics, log)
         self._next: Generation | None = None
         self._held: list[Generation] = []
@@ -215,7 +238,7 @@ class Generations:
         old, self.current, self._next = self.current, self._next, None
         settings = self.current.settings
         self._log.set_level(settings.log.level)
-        self.current.machine.health.configure(settings.routing)
+        self._configure(settings)
         self._held.append(old)
         self._parent.say(Said(what="using", serial=serial))
         old.over = lambda: self._release(old)
@@ -256,14 +279,29 @@ def measured(record: Record) -> ExchangeRecord:
         cost=record.cost,
         error_kind=record.error_kind,
         error_origin=record.error_origin,
+        chosen=_chosen(record) if record.tried or record.label else None,
+        shadow=bool(record.shadow),
     )
+
+
+def _chosen(record: Record) -> Chosen:
+    begins = f"{Why.FALLBACK}:"
+    return Chosen(
+        attempts=tuple([(one.target.provider, _result(one)) for one in record.tried]),
+        fallbacks=tuple([why[len(begins) :] for why in record.why if why.startswith(begins)]),
+        refused=Why.STRUCK_BUDGET in record.why,
+        label=record.label,
+    )
+
+
+def _result(one: Tried) -> str:
+    return one.failure.value if one.failure else "ok"
 
 
 def _tried(one: Tried) -> str:
     """An attempt, in the log line of its exchange."""
-    what = one.failure.value if one.failure else "ok"
-    seconds = one.ended - one.began
-    return f"{one.target.provider}/{one.target.model} {what} {one.status} {seconds * 1e3:.0f}ms"
+    to, milliseconds = one.target, (one.ended - one.began) * 1e3
+    return f"{to.provider}/{to.model} {_result(one)} {one.status} {milliseconds:.0f}ms"
 
 
 def line(record: Record, config: str = "") -> Mapping[str, object]:
@@ -296,6 +334,10 @@ def line(record: Record, config: str = "") -> Mapping[str, object]:
     if record.tried:
         fields["why"] = record.why
         fields["tried"] = [_tried(one) for one in record.tried]
+    if record.label:
+        fields["label"] = record.label
+    if record.shadow:
+        fields["shadow"] = record.shadow
     if record.upstream_id is not None:
         fields["upstream_id"] = record.upstream_id
     if record.usage is not None:

@@ -100,21 +100,24 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line. Paths are absolute."""
+    """The first line. Paths are absolute. `secret` is known to all children of one gateway, and to
+    nobody else: what one of them signs with it, another can trust."""
 
     parent: int
     configuration: Configuration
     data: str
     run: str
+    secret: bytes
 
 
-def hello_line(configuration: Configuration, layout: Layout) -> bytes:
+def hello_line(configuration: Configuration, layout: Layout, secret: bytes) -> bytes:
     """The first line for a child of this very process."""
     hello = Hello(
         parent=os.getpid(),
         configuration=configuration,
         data=str(layout.data),
         run=str(layout.run),
+        secret=secret,
     )
     return msgspec.json.encode(hello) + b"\n"
 
@@ -133,11 +136,12 @@ def configured(
 class Parent:
     """The supervisor, seen from a child."""
 
-    def __init__(self, configuration: Configuration, layout: Layout, orders: _Orders) -> None:
-        self.configuration = configuration
+    def __init__(self, hello: Hello, orders: _Orders) -> None:
+        self.configuration = configuration = hello.configuration
         """the one to begin with"""
         self.settings = configuration.settings()
-        self.layout = layout
+        self.layout = Layout(Path(hello.data), Path(hello.run))
+        self.secret = hello.secret
         self._orders = orders
 
     async def messages(self) -> AsyncIterator[Message]:
@@ -212,5 +216,4 @@ async def _run(main: Callable[[Parent], Awaitable[int]]) -> int:
     await loop.connect_read_pipe(lambda: orders, sys.stdin.buffer)
     hello = await orders.hello
     die_with_parent(hello.parent)
-    parent = Parent(hello.configuration, Layout(Path(hello.data), Path(hello.run)), orders)
-    return await main(parent)
+    return await main(Parent(hello, orders))

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_schema(commands)
     _add_envoy(commands)
+    _add_explain(commands)
     _add_keys(commands)
     _add_mock(commands)
     _add_children(commands)
@@ -161,6 +162,51 @@ def _envoy(arguments: argparse.Namespace) -> int:
     from extproc.supervisor.commands import print_envoy
 
     return print_envoy(arguments.file, os.environ, xds=arguments.xds)
+
+
+def _add_explain(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands, "explain", _explain, "Tell which targets a request would go to, and why."
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a request's body in JSON, `-` for standard input")
+    add("--config", type=Path, metavar="FILE", help="as of `sluice up`; not with --url")
+    add("--path", help="where it would be sent, default /v1/chat/completions")
+    add("--caller", metavar="NAME", help="whose key it would have; with --url only for an admin")
+    add("--call-id", metavar="ID", help="of a call that was made: what was drawn for it")
+    add(
+        "--header",
+        dest="headers",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="a header that it would have; may be given again",
+    )
+    add("--url", metavar="URL", help="ask the gateway at http://HOST:PORT, which knows its health")
+    add("--key-file", type=Path, metavar="FILE", help="your key for that gateway")
+    add("--json", dest="as_json", action="store_true", help="the whole answer as JSON")
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from extproc.supervisor.explain import Asking, explain
+
+    if arguments.url is not None and arguments.config is not None:
+        print("sluice explain: --config and --url exclude each other", file=sys.stderr)
+        return 2
+    return explain(
+        Asking(
+            file=arguments.file,
+            config=arguments.config,
+            path=arguments.path,
+            caller=arguments.caller,
+            call_id=arguments.call_id,
+            headers=arguments.headers,
+            url=arguments.url,
+            key_file=arguments.key_file,
+            as_json=arguments.as_json,
+        ),
+        os.environ,
+    )
 
 
 def _add_keys(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -70,7 +70,7 @@ def test_version_and_help_load_nothing_heavy() -> None:
 def test_help_names_every_command_of_people_and_none_of_ours() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("up", "check", "schema", "envoy", "keys", "mock"):
+    for command in ("up", "check", "schema", "envoy", "explain", "keys", "mock"):
         assert re.search(rf"^    {command} ", done.stdout, re.MULTILINE)
     assert "worker" not in done.stdout
 

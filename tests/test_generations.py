@@ -13,7 +13,7 @@ import pytest
 from extproc import discover
 from extproc.app import Generations
 from extproc.child import Message, Prepare, Said, Use, configured
-from extproc.config.schema import Settings
+from extproc.config.schema import Routing, Settings
 from extproc.credentials.moving import Moving
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
@@ -23,7 +23,9 @@ from extproc.telemetry.metrics import Metrics
 from extproc.wire.processor import Conversation
 from tests.kit import FakeClock, ports, settings
 
-ONE, TWO, THREE = (configured(n, f"v{n}", settings()) for n in (1, 2, 3))
+ONE, TWO, THREE = (
+    configured(n, f"v{n}", settings(routing=Routing(deadline=float(n)))) for n in (1, 2, 3)
+)
 
 
 @dataclass
@@ -57,8 +59,15 @@ class Worker:
         self.unable = False
         credentials = Moving(discover.registry().credential)
         machine = Machine(self.compiled(settings()), Live(1 << 20), clock, self.log)
+        self.configured: list[float | None] = []
         self.generations = Generations(
-            self.supervisor, machine, self.compiled, credentials, Metrics(None, "w"), self.log
+            self.supervisor,
+            machine,
+            self.compiled,
+            credentials,
+            Metrics(None, "w"),
+            self.log,
+            lambda wanted: self.configured.append(wanted.routing.deadline),
         )
 
     def compiled(self, wanted: Settings) -> Snapshot:
@@ -89,6 +98,7 @@ def worker(tmp_path: Path) -> Worker:
 async def test_an_idle_worker_lets_go_at_once(worker: Worker) -> None:
     said = await worker.told(Prepare(configuration=TWO), Use(serial=2))
     assert said == [("prepared", 2), ("using", 2), ("released", 1)]
+    assert worker.configured == [2.0]
 
 
 async def test_what_runs_keeps_its_own(worker: Worker) -> None:
@@ -118,6 +128,7 @@ async def test_what_cannot_be_made_is_refused_without_its_reason(worker: Worker)
     assert (refused.what, refused.serial, refused.reason) == ("refused", 2, "ValueError")
     assert await worker.told(Use(serial=2)) == []
     assert worker.generations.current.serial == 1
+    assert worker.configured == []
 
 
 async def test_only_what_was_prepared_last_is_used(worker: Worker) -> None:

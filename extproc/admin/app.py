@@ -165,7 +165,11 @@ class _Handlers:
         wants_open = form is Form.OPENMETRICS
         version = self._active.version
         text = await run_in_threadpool(
-            collect, self._directory, openmetrics=wants_open, version=version
+            collect,
+            self._directory,
+            openmetrics=wants_open,
+            version=version,
+            targets=self._watch.targets.counted(),
         )
         media = OPENMETRICS if wants_open else PROMETHEUS
         return Response(text, media_type=media, headers=headers)
@@ -174,8 +178,11 @@ class _Handlers:
         self._admin_only(request)
         detail = wants_detail(request.query_params.get("detail"))
         watch = self._watch
+        targets = watch.targets.told() if detail else {}
         listed = [
-            providers.listed(one, watch.standing(name), detail=detail)
+            providers.listed(
+                one, watch.standing(name), detail=detail, targets=targets.get(name, ())
+            )
             for name, one in watch.providers.items()
         ]
         return JSONResponse({"providers": listed}, headers=NO_STORE)
@@ -185,9 +192,15 @@ class _Handlers:
         self._admin_only(request)
         detail = wants_detail(request.query_params.get("detail"))
         watch = self._watch
+        targets = watch.targets.told() if detail else {}
         now = self._clock.time()
         body = providers.detailed(
-            {n: providers.health(watch.standing(n), detail=detail) for n in watch.providers},
+            {
+                name: providers.health(
+                    watch.standing(name), detail=detail, targets=targets.get(name, ())
+                )
+                for name in watch.providers
+            },
             healthy=not await self._readiness.reasons(),
             version=self._version,
             uptime=now - self._state.started,

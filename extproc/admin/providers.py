@@ -6,9 +6,10 @@ The members are a promise: those of the short forms are these and no others, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import ip_address
+from typing import TypeAlias
 
 from extproc.admin.standing import Standing, Status, address
 from extproc.config.models import capabilities, default_model
@@ -18,13 +19,17 @@ from extproc.config.schema import KeyAuth, Provider, ProviderTls
 _OWN_NETWORK = (".local", ".localhost", ".internal", ".lan", ".home.arpa")
 """ends of names that are no names of the internet (RFC 6761, 6762, 8375, and ICANN's `.internal`)"""
 
+Told: TypeAlias = Sequence[Mapping[str, object]]
+
 _CACHE = {"status": "disabled", "total_entries": 0, "total_size_mb": 0.0}
 _RATE_LIMITER = {"active_users": 0, "global_requests_last_minute": 0}
 """of a cache and a rate limiter that this build does not have"""
 
 
-def listed(provider: Provider, standing: Standing, *, detail: bool) -> dict[str, object]:
-    """One of `providers`."""
+def listed(
+    provider: Provider, standing: Standing, *, detail: bool, targets: Told = ()
+) -> dict[str, object]:
+    """One of `providers`. `targets` are those of `Targets.told`."""
     model = default_model(provider)
     short: dict[str, object] = {
         "name": provider.name,
@@ -34,10 +39,12 @@ def listed(provider: Provider, standing: Standing, *, detail: bool) -> dict[str,
         "cost_per_token": provider.cost_per_token,
         "status": standing.status.value,
     }
-    return {**short, **_detail(provider, model, standing)} if detail else short
+    if not detail:
+        return short
+    return {**short, **_detail(provider, model, standing), "targets": [*targets]}
 
 
-def health(standing: Standing, *, detail: bool) -> dict[str, object]:
+def health(standing: Standing, *, detail: bool, targets: Told = ()) -> dict[str, object]:
     """One of `/health/detailed`'s `providers`. Of one that is not known, the best is assumed."""
     up = standing.status is Status.AVAILABLE
     short: dict[str, object] = {
@@ -45,7 +52,7 @@ def health(standing: Standing, *, detail: bool) -> dict[str, object]:
         "status": "healthy" if up else standing.status.value,
         "last_checked": standing.checked,
     }
-    return {**short, **_trouble(standing)} if detail else short
+    return {**short, **_trouble(standing), "targets": [*targets]} if detail else short
 
 
 def detailed(

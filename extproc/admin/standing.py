@@ -4,6 +4,7 @@ Looks every few seconds, off the path of any exchange, in two ways. A probe is a
 TCP connection to the provider's own host, closed at once: it carries no byte and no
 credential, and is left out behind a proxy and where `probe: false` says so. And
 our own numbers tell how exchanges went, which is all there is where no probe is made.
+One whose every target the workers leave alone is unavailable too, for as long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from socket import gaierror
 from urllib.parse import urlsplit
 
+from extproc.admin.targets import Targets
 from extproc.config.schema import Provider
 from extproc.model.ports import Clock
 from extproc.telemetry.exposition import Answers, answers
@@ -33,6 +35,7 @@ FORGET = 60.0
 """seconds after which failed answers say nothing of the present"""
 
 NO_CREDENTIAL = "no credential"
+ALL_OPEN = "the breakers of all its targets are open"
 
 
 class Status(StrEnum):
@@ -110,6 +113,7 @@ class Watch:
     providers: Mapping[str, Provider]
     numbers: Path
     clock: Clock
+    targets: Targets = field(default_factory=Targets)
     _watched: dict[str, _Watched] = field(init=False)
     _free: asyncio.Semaphore = field(init=False)
     _started: float = field(init=False)
@@ -139,7 +143,11 @@ class Watch:
         """What the configuration lacks stays so, and is looked at by asking."""
         lack = self.providers[name].unavailable
         if lack is None:
-            return self._watched[name].standing
+            found = self._watched[name].standing
+            since = self.targets.shut(name)
+            if since is None or found.status is Status.UNAVAILABLE:
+                return found
+            return Standing(Status.UNAVAILABLE, self.clock.time(), ALL_OPEN, since)
         lacks = [part.partition(":")[0] for part in lack.split("; ")]
         reason = NO_CREDENTIAL if set(lacks) == {"api_key"} else lack
         return Standing(Status.UNAVAILABLE, self.clock.time(), reason, self._started)

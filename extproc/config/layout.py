@@ -58,6 +58,11 @@ class Layout:
     def envoy_admin_socket(self) -> Path:
         return self.run / "envoy.sock"
 
+    @property
+    def copies_socket(self) -> Path:
+        """Where Envoy takes our own requests."""
+        return self.run / "copies.sock"
+
     def worker_socket(self, number: int, generation: int) -> Path:
         """A new generation never reuses a path: a server unlinks its own when it stops."""
         return self.run / f"w{number}-{generation}.sock"

@@ -150,7 +150,8 @@ ROUTING = Block(
                     "minimum": Field(Number(0, 10**6), "this many in 10 seconds anyway", "10"),
                 }
             ),
-            "how many further attempts a worker makes, so that a failing provider is no storm",
+            "how often a worker asks a target again that has just failed, so that this is no storm;"
+            " the next target is asked anyway",
         ),
         "breaker": Field(
             Block(

@@ -42,6 +42,11 @@ AGAIN_HEADER = "x-sluice-again"
 """from the hop: this attempt failed, the next one is to begin; its value says why"""
 END_HEADER = "x-sluice-end"
 """from the hop: there will be no further attempt; its value says why"""
+SHADOW_HEADER = "x-sluice-shadow"
+"""a request of our own that comes back: its token says what it is (decision 018). Heard at the
+private listener alone, taken from clients"""
+COPIES_LISTENER = "copies"
+"""the private listener: everything that the clients' one does, on a socket for us alone"""
 HOP_HEADERS = (ROLE_METADATA, DEST_HEADER, HOLD_HEADER, AGAIN_HEADER, END_HEADER)
 """between the two filters alone: taken from clients, and from what providers send and get"""
 

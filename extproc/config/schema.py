@@ -292,7 +292,8 @@ class Breaker(Struct, frozen=True, kw_only=True):
 
 
 class RetryBudget(Struct, frozen=True, kw_only=True):
-    """At most `percent` of the first attempts of the last ten seconds are tried again, and `minimum` anyway."""
+    """At most `percent` of the first attempts of the last ten seconds are tried again with the same
+    target, and `minimum` anyway."""
 
     percent: float = 20.0
     minimum: int = 10

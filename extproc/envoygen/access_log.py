@@ -36,12 +36,16 @@ FIELDS = {
 }
 
 
-def access_log(layout: Layout) -> list[Node]:
+def access_log(layout: Layout, **more: str) -> list[Node]:
+    """`more` are members that are the same in every line."""
     return [
         extension(
             "envoy.access_loggers.file",
             "envoy.extensions.access_loggers.file.v3.FileAccessLog",
             path=str(layout.access_log),
-            log_format={"json_format": FIELDS, "json_format_options": {"sort_properties": False}},
+            log_format={
+                "json_format": {**FIELDS, **more},
+                "json_format_options": {"sort_properties": False},
+            },
         )
     ]

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from extproc.config.layout import Layout
 from extproc.config.schema import Limits, Settings
-from extproc.envoygen.nodes import Node, extension, pipe, watched
+from extproc.envoygen.nodes import OURS_ALONE, Node, extension, pipe, watched
 
 NODE_ID = "sluice"
-ADMIN_MODE = 0o600
 
 HEAP_BASE = 512 * 1024 * 1024
 HEAP_PER_IN_FLIGHT = 4
@@ -19,8 +18,7 @@ are several workers"""
 
 
 def bootstrap(settings: Settings, layout: Layout) -> Node:
-    admin = pipe(layout.envoy_admin_socket)
-    admin["pipe"] = {"path": str(layout.envoy_admin_socket), "mode": ADMIN_MODE}
+    admin = pipe(layout.envoy_admin_socket, OURS_ALONE)
     return {
         "node": {"id": NODE_ID, "cluster": NODE_ID},
         "admin": {"address": admin},

@@ -74,8 +74,9 @@ def router() -> Node:
     )
 
 
-def early_headers() -> list[Node]:
-    """What a client may not say, taken out before any filter, route or log sees it.
+def early_headers(*more: str) -> list[Node]:
+    """What a client may not say, taken out before any filter, route or log sees it; `more` are
+    names of headers.
 
     The rest of `x-sluice-*` reaches the worker, which reads the few that clients
     may send and forwards none.
@@ -86,7 +87,7 @@ def early_headers() -> list[Node]:
         remove_prefix("x-forwarded-"),
         remove_prefix(CALL_METADATA),
         remove_prefix(PEER_METADATA),
-        *({"remove": name} for name in HOP_HEADERS),
+        *({"remove": name} for name in (*HOP_HEADERS, *more)),
     ]
     return [
         extension(

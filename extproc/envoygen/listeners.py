@@ -1,7 +1,10 @@
-"""LDS: the listener that clients connect to, and the inner ones of the tunnels.
+"""LDS: the listener that clients connect to, the private one, and the inner ones of the tunnels.
 
 A change of the client listener drains its connections, so what changes often
 lives elsewhere: routes in RDS, the ext_proc filter in ECDS.
+
+The private listener is for requests of our own, which pass all that clients' requests pass
+(decision 018). Its unix socket is for us alone. It is there even if no model needs it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import math
 from collections.abc import Sequence
 
 from extproc.config.layout import Layout
+from extproc.config.names import COPIES_LISTENER, SHADOW_HEADER
 from extproc.config.schema import Limits, Server, Settings
 from extproc.envoygen import tls, tunnels
 from extproc.envoygen.access_log import access_log
@@ -19,19 +23,24 @@ from extproc.envoygen.local_replies import LocalReply, local_reply_config
 from extproc.envoygen.nodes import (
     BUFFER,
     LISTENER,
+    OURS_ALONE,
     ROUTES,
     STAT_PREFIX,
     Node,
     RenderError,
     extension,
     is_ip,
+    pipe,
     seconds,
     typed,
     watched,
 )
+from extproc.envoygen.routes import routes_of_ours
 
 HEADERS_TIMEOUT = 10.0
 """seconds for a client to send its header block; the body has `limits.request_timeout`"""
+_OUR_HEADERS, _OUR_HEADER_BYTES = 8, 8192
+"""what we may add to the headers of a client"""
 
 
 def listeners(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -> list[Node]:
@@ -40,7 +49,7 @@ def listeners(settings: Settings, layout: Layout, replies: Sequence[LocalReply])
         for provider in available(settings)
         if provider.proxy is not None and (target := origin(provider))
     ]
-    return [_client(settings, layout, replies), *inner]
+    return [_client(settings, layout, replies), _ours(settings, layout, replies), *inner]
 
 
 def _authority(host: str, port: int) -> str:
@@ -48,22 +57,16 @@ def _authority(host: str, port: int) -> str:
 
 
 def _client(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -> Node:
-    chain: Node = {
-        "filters": [
-            extension(
-                "envoy.filters.network.http_connection_manager",
-                "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                stat_prefix=STAT_PREFIX,
-                codec_type="AUTO",
-                **_time_and_size(settings.limits),
-                **_identity(),
-                rds={"route_config_name": ROUTES, "config_source": watched(layout.xds("rds"))},
-                http_filters=http_filters(layout),
-                local_reply_config=local_reply_config(replies),
-                **({"access_log": access_log(layout)} if settings.log.access else {}),
-            )
-        ]
-    }
+    manager = _manager(
+        STAT_PREFIX,
+        layout,
+        replies,
+        access_log(layout) if settings.log.access else [],
+        **_time_and_size(settings.limits),
+        **_identity(SHADOW_HEADER),
+        rds={"route_config_name": ROUTES, "config_source": watched(layout.xds("rds"))},
+    )
+    chain: Node = {"filters": [manager]}
     if settings.server.tls is not None:
         chain["transport_socket"] = tls.downstream(settings.server.tls)
         chain["transport_socket_connect_timeout"] = seconds(HEADERS_TIMEOUT)
@@ -73,6 +76,44 @@ def _client(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -
         address=_address(settings.server),
         per_connection_buffer_limit_bytes=BUFFER,
         filter_chains=[chain],
+    )
+
+
+def _ours(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -> Node:
+    manager = _manager(
+        COPIES_LISTENER,
+        layout,
+        replies,
+        access_log(layout, shadow="yes") if settings.log.access else [],
+        **_time_and_size(settings.limits, _OUR_HEADERS, _OUR_HEADER_BYTES),
+        **_identity(),
+        # whoever posts waits for the end of the connection
+        delayed_close_timeout="0s",
+        route_config=routes_of_ours(settings.limits),
+    )
+    return typed(
+        "envoy.config.listener.v3.Listener",
+        name=COPIES_LISTENER,
+        address=pipe(layout.copies_socket, OURS_ALONE),
+        per_connection_buffer_limit_bytes=BUFFER,
+        # clients' connections are counted, and bounded, without ours
+        ignore_global_conn_limit=True,
+        filter_chains=[{"filters": [manager]}],
+    )
+
+
+def _manager(
+    name: str, layout: Layout, replies: Sequence[LocalReply], log: list[Node], **own: object
+) -> Node:
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        codec_type="AUTO",
+        **own,
+        http_filters=http_filters(layout),
+        local_reply_config=local_reply_config(replies),
+        **({"access_log": log} if log else {}),
     )
 
 
@@ -86,15 +127,16 @@ def _address(server: Server) -> Node:
     return {"socket_address": {"address": host, "port_value": server.port, **both}}
 
 
-def _time_and_size(limits: Limits) -> Node:
+def _time_and_size(limits: Limits, headers: int = 0, header_bytes: int = 0) -> Node:
+    """With room for so many headers more, and so many bytes in them."""
     return {
-        "max_request_headers_kb": max(1, math.ceil(limits.header_bytes / 1024)),
+        "max_request_headers_kb": max(1, math.ceil((limits.header_bytes + header_bytes) / 1024)),
         "request_timeout": seconds(limits.request_timeout),
         "request_headers_timeout": seconds(min(limits.request_timeout, HEADERS_TIMEOUT)),
         "stream_idle_timeout": seconds(limits.idle_timeout),
         "common_http_protocol_options": {
             "idle_timeout": seconds(limits.idle_timeout),
-            "max_headers_count": limits.header_count,
+            "max_headers_count": limits.header_count + headers,
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 128,
@@ -104,10 +146,11 @@ def _time_and_size(limits: Limits) -> Node:
     }
 
 
-def _identity() -> Node:
-    """Who is on the other end, and what of it is told to others: nothing."""
+def _identity(*taken: str) -> Node:
+    """Who is on the other end, and what of it is told to others: nothing. `taken` are headers
+    that nobody may send."""
     return {
-        "early_header_mutation_extensions": early_headers(),
+        "early_header_mutation_extensions": early_headers(*taken),
         "use_remote_address": True,
         "skip_xff_append": True,
         "generate_request_id": False,

@@ -28,6 +28,8 @@ PER_ROUTE_TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 CALL_ID = f"%FILTER_STATE({CALL_STATE}:PLAIN)%"
 PEER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
+OURS_ALONE = 0o600
+"""the mode of a socket that Envoy makes"""
 BUFFER = 64 * 1024
 """bytes a connection or a stream may hold before the other side is told to wait (decision 013);
 bodies that are buffered on purpose have the virtual host's own limit"""
@@ -60,8 +62,9 @@ def seconds(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") + "s"
 
 
-def pipe(path: Path) -> Node:
-    return {"pipe": {"path": str(path)}}
+def pipe(path: Path, mode: int | None = None) -> Node:
+    """A unix socket; `mode` is for one that Envoy makes."""
+    return {"pipe": {"path": str(path), **({} if mode is None else {"mode": mode})}}
 
 
 def socket(host: str, port: int) -> Node:

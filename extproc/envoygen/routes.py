@@ -10,6 +10,7 @@ from __future__ import annotations
 from extproc.config.names import (
     ADMIN_CLUSTER,
     CALL_HEADER,
+    COPIES_LISTENER,
     DENY_CLUSTER,
     MANAGEMENT_PATHS,
     PEER_METADATA,
@@ -33,28 +34,33 @@ MANAGEMENT_TIMEOUT = 30.0
 
 
 def routes(limits: Limits) -> Node:
-    """The one RouteConfiguration."""
-    return typed(
-        "envoy.config.route.v3.RouteConfiguration",
-        name=ROUTES,
-        virtual_hosts=[
-            {
-                "name": "all",
-                "domains": ["*"],
-                # also bounds whole replies while they are buffered
-                "request_body_buffer_limit": limits.body,
-                "response_headers_to_add": [set_header(CALL_HEADER, CALL_ID)],
-                # here and not in ext_proc: a route is looked up again after ext_proc, and
-                # finds nothing when this one is missing
-                "request_headers_to_remove": ["x-forwarded-proto"],
-                "routes": [
-                    *_management(),
-                    # a stream may last as long as it speaks; silence is what ends it
-                    {"match": {"prefix": "/"}, "route": as_told(limits.idle_timeout)},
-                ],
-            }
+    """The clients' RouteConfiguration, as RDS has it."""
+    table = _table(ROUTES, limits, _management())
+    return typed("envoy.config.route.v3.RouteConfiguration", **table)
+
+
+def routes_of_ours(limits: Limits) -> Node:
+    """The same for our own requests, which manage nothing: as a part of their listener."""
+    return _table(COPIES_LISTENER, limits, [])
+
+
+def _table(name: str, limits: Limits, particular: list[Node]) -> Node:
+    host: Node = {
+        "name": "all",
+        "domains": ["*"],
+        # also bounds whole replies while they are buffered
+        "request_body_buffer_limit": limits.body,
+        "response_headers_to_add": [set_header(CALL_HEADER, CALL_ID)],
+        # here and not in ext_proc: a route is looked up again after ext_proc, and
+        # finds nothing when this one is missing
+        "request_headers_to_remove": ["x-forwarded-proto"],
+        "routes": [
+            *particular,
+            # a stream may last as long as it speaks; silence is what ends it
+            {"match": {"prefix": "/"}, "route": as_told(limits.idle_timeout)},
         ],
-    )
+    }
+    return {"name": name, "virtual_hosts": [host]}
 
 
 def _management() -> list[Node]:

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from extproc.config.names import AGAIN_HEADER
-from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes, of_error
+from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes, is_content, of_error
 from extproc.flow.messages import Continue, ResponseBody, ResponseHead
 from extproc.flow.reply import Returning, network_error
 from extproc.model.call import Failure
@@ -34,23 +34,14 @@ from extproc.model.errors import (
 )
 from extproc.model.reply import (
     ChoiceEnded,
-    Counted,
     Event,
     Failed,
     Finished,
-    MediaDelta,
-    Note,
-    NoteKind,
-    OpaqueChunk,
     PartKind,
     PartStarted,
-    Ranked,
     Reason,
     TextDelta,
-    ThinkingDelta,
-    ToolDelta,
     Used,
-    Vector,
 )
 from extproc.model.value import value
 
@@ -281,7 +272,7 @@ class Attempt:
                 case Finished():
                     return self._whole()
                 case _:
-                    if self._until_content and _is_content(event):
+                    if self._until_content and is_content(event):
                         self.notes.first_at = self._course.clock.monotonic()
                         return self._pass()
         return None
@@ -345,21 +336,6 @@ class Attempt:
         self.wakes = self._decoder = self._rendered = None
         self._headers = _NO_HEADERS
         self._text.clear()
-
-
-def _is_content(event: Event) -> bool:
-    """Something that the client asked for, be it thought; not a role, an empty part or a ping."""
-    match event:
-        case TextDelta(text) | ThinkingDelta(text):
-            return bool(text)
-        case PartStarted(kind):
-            return kind in (PartKind.TOOL, PartKind.OPAQUE)
-        case Note(kind):
-            return kind is not NoteKind.EXTRA
-        case ToolDelta() | MediaDelta() | Vector() | Ranked() | Counted() | OpaqueChunk():
-            return True
-        case _:
-            return False
 
 
 def _is_cut(error: GatewayError) -> bool:

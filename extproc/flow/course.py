@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from extproc.config.names import ATTEMPTS_HEADER, WHY_HEADER
 from extproc.flow.attempt import MOST_HELD, Attempt, End, Stage
-from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM
+from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes
+from extproc.flow.machine import Machine
 from extproc.flow.messages import Continue, ResponseHead
 from extproc.flow.record import Record
 from extproc.flow.reply import Returning
@@ -27,7 +27,6 @@ from extproc.routing.reasons import Why, fallback
 
 TOO_LATE = 0.02
 """seconds before the deadline within which nobody is asked any more"""
-_MOST_WHY = 32
 
 
 class Sends(Protocol):
@@ -87,7 +86,8 @@ class Course:
         self.holds = self.window is not None or bool(plan.triggers & IN_BODIES)
         self.most_held = min(self.window.bytes, MOST_HELD) if self.window else MOST_HELD
         self._at = 0
-        self._next: Planned | None = None
+        self._next: tuple[Planned, float] | None = None
+        """taken, and since when"""
         self._current: Attempt | None = None
         self._original: Attempt | None = None
         self._closed = False
@@ -114,10 +114,7 @@ class Course:
         return self._plan.targets[0]
 
     def said(self, number: int) -> tuple[tuple[str, str], ...]:
-        """The headers that tell a client of attempt `number` and what was before it."""
-        why = self._record.why[:_MOST_WHY]
-        attempts = (ATTEMPTS_HEADER, str(number))
-        return (attempts, (WHY_HEADER, ",".join(why))) if why else (attempts,)
+        return self._record.reasons(number)
 
     # --- the next target ---
 
@@ -137,25 +134,24 @@ class Course:
     def _take(self) -> bool:
         plan, health = self._plan, self._health
         targets = plan.targets
-        if self._closed or self._at >= len(targets):
-            return False
-        pause = plan.pauses[self._at] if self._at < len(plan.pauses) else 0.0
-        left = self.left
-        if left is not None and left - pause <= TOO_LATE:
-            self._record.why += (Why.STRUCK_DEADLINE,)
-            return False
-        if self.number and not health.may_retry():
-            self._record.why += (Why.STRUCK_BUDGET,)
-            return False
-        while self._at < len(targets):
+        while not self._closed and self._at < len(targets):
             to = targets[self._at]
             pause = plan.pauses[self._at] if self._at < len(plan.pauses) else 0.0
+            left = self.left
+            if left is not None and left - pause <= TOO_LATE:
+                self._record.why += (Why.STRUCK_DEADLINE,)
+                return False
+            # A storm is made of asking the same one again: whoever is next was not asked yet.
+            again = self._at > 0 and to.key == targets[self._at - 1].key
             self._at += 1
-            if health.admits(to.key):
+            if again and not health.may_retry():
+                self._record.why += (Why.STRUCK_BUDGET,)
+            elif not health.admits(to.key):
+                self._record.why += (Why.STRUCK_BREAKER,)
+            else:
                 health.begun(to.key)
-                self._next, self.pause = to, pause
+                self._next, self.pause = (to, self.clock.monotonic()), pause
                 return True
-            self._record.why += (Why.STRUCK_BREAKER,)
         return False
 
     # --- attempts ---
@@ -175,29 +171,29 @@ class Course:
             else:
                 self._closed = True
         while not self._closed and (self._next is not None or self._take()):
-            to = self._next
-            assert to is not None
-            self._next = None
+            assert self._next is not None
+            taken, self._next = self._next, None
+            to = taken[0]
             if self.late:
-                self._leave(to)
+                self._leave(taken)
                 self.error = Timeout("No provider answered in time.", origin=Origin.NETWORK)
                 break
             try:
                 answer = await self._sends(self, attempt, to, self.number + 1, headers)
             except Unsupported as refused:
-                self._leave(to)
+                self._leave(taken)
                 self._record.why += (Why.STRUCK_UNSUPPORTED,)
                 self.error = self.error or refused
                 continue
             except GatewayError as refused:
-                self._leave(to)
+                self._leave(taken)
                 self.error, self._original = refused, None
                 break
             except BaseException:
-                self._leave(to)
+                self._leave(taken)
                 raise
             if self._closed or self._current is not attempt:
-                self._leave(to)
+                self._leave(taken)
                 attempt.stage = Stage.OVER
                 return End(self._nothing())
             self.number += 1
@@ -234,8 +230,9 @@ class Course:
         record.tried += (tried,)
         tell(self._health, notes.to, tried)
 
-    def _leave(self, to: Planned) -> None:
-        self._health.left(to.key)
+    def _leave(self, taken: tuple[Planned, float]) -> None:
+        to, began = taken
+        self._health.left(to.key, began)
 
     # --- what the client is told ---
 
@@ -342,6 +339,18 @@ def resting(model: str) -> Overloaded:
 def tell(health: Health, to: Planned, tried: Tried) -> None:
     """What became of a target that was `begun`."""
     if tried.failure in (Failure.LEFT, Failure.OURS):
-        health.left(to.key)
+        health.left(to.key, tried.began)
     else:
         health.ended(tried, tried.usage.output if tried.usage is not None else 0)
+
+
+def tell_of_one(machine: Machine, notes: Notes, record: Record) -> None:
+    """What became of the only attempt of an exchange that needed no hop."""
+    notes.usage = record.usage
+    if notes.first_at is None:
+        notes.first_at = record.first_byte
+    failure = notes.last(record.outcome) if record.attempts else Failure.OURS
+    tried = notes.tried(failure, machine.clock.monotonic())
+    if record.attempts:
+        record.tried = (tried,)
+    tell(machine.health, notes.to, tried)

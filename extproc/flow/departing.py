@@ -89,6 +89,7 @@ class Departing:
         assert out.route is not None
         record.target, record.attempts = to.target, number
         notes = Notes(number, to, self.machine.clock.monotonic())
+        returning.watch(notes)
         attempt.asked(notes, rendered, returning, asked)
         return replace(out, set=(*out.set, *own), route=Route(out.route.clusters, ()))
 
@@ -117,6 +118,7 @@ class Departing:
         if attempt is not None and attempt is course.passed:
             returning, notes = attempt.returning, attempt.notes
             assert returning is not None and notes is not None
+            returning.said = course.said(course.number)
             if message.details == VIA_UPSTREAM:
                 # The hop is an upstream too: what happened behind it, only the attempt knows.
                 message = replace(message, details=notes.details)
@@ -126,8 +128,10 @@ class Departing:
             return returning, answer
         returning, error = course.returning, course.error
         if attempt is not None:
-            assert attempt.notes is not None
+            assert attempt.notes is not None and attempt.returning is not None
             returning, error = attempt.returning, attempt.error
+            # Others were asked after it, to no avail.
+            returning.said = course.said(course.number)
             self.record.target = attempt.notes.to.target
         elif isinstance(error, Unsupported) and isinstance(self.asked, Count):
             return None

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 
-from extproc.config.names import CALL_HEADER, COUNT_HEADER
+from extproc.config.names import CALL_HEADER, COUNT_HEADER, SHADOW_HEADER
 from extproc.flow import attempt as hop
-from extproc.flow import messages
-from extproc.flow.course import Course, needs_hop, patience_of, resting, tell
+from extproc.flow import bounds, explaining, messages
+from extproc.flow.copying import Shadow
+from extproc.flow.course import Course, needs_hop, patience_of, resting, tell_of_one
 from extproc.flow.departing import Departing
 from extproc.flow.estimate import estimated
 from extproc.flow.failures import Notes
@@ -29,17 +30,17 @@ from extproc.flow.record import Record
 from extproc.flow.reply import Returning
 from extproc.flow.sending import depart, in_words_of, leave, prepared
 from extproc.flow.snapshot import Claimed
-from extproc.model.call import Attempt, Call, Caller, Failure, Outcome
+from extproc.model.call import Attempt, Call, Caller, Outcome
 from extproc.model.chat import NO_OPTIONS, ListModels
 from extproc.model.dialect import Dialect, ReplyContext, RequestHead
 from extproc.model.embed import Count, Routed
-from extproc.model.errors import GatewayError, Internal, InvalidRequest, TooLarge, Unsupported
+from extproc.model.errors import GatewayError, Internal, TooLarge, Unsupported
 from extproc.model.reply import Event
 from extproc.model.stage import Answer
 from extproc.routing.backend import Plan, Planned
 from extproc.routing.hearing import Asked
 from extproc.routing.parameters import fit
-from extproc.routing.router import find, plan
+from extproc.routing.router import alone, find, plan
 
 _NOTHING_MORE: Mapping[str, str] = {}
 _READ_ON = Continue(mode=Mode.REQUEST)
@@ -70,6 +71,7 @@ class Exchange:
         "_pipeline",
         "_request_head",
         "_returning",
+        "_shadow",
         "_state",
         "record",
     )
@@ -86,6 +88,7 @@ class Exchange:
         self._course: Course | None = None
         self._departing: Departing | None = None
         self._notes: Notes | None = None
+        self._shadow: Shadow | None = None
         self.record = Record(started=machine.clock.monotonic())
         machine.live.enter()
 
@@ -166,10 +169,15 @@ class Exchange:
             claimed.dialect if isinstance(claimed, Claimed) else snapshot.speaker(path, headers)
         )
         record.dialect, record.method, record.path = dialect.name, method, path
-        caller = snapshot.identifier.identify(headers, query, message.peer)
+        if SHADOW_HEADER in headers:
+            caller = self._shadow_of(headers[SHADOW_HEADER])
+        else:
+            caller = snapshot.identifier.identify(headers, query, message.peer)
         record.caller = caller
         if isinstance(claimed, GatewayError):
-            raise claimed
+            self._request_head = explaining.posed(claimed, method, path, headers)
+            self._state = State.BODY
+            return await self._on_request_body(b"") if message.end else _READ_ON
         self._claimed = claimed
         self._request_head = head = RequestHead(
             method, path, without_key(query), headers, claimed.endpoint.operation
@@ -178,15 +186,18 @@ class Exchange:
             answer = await self._on_request_body(b"")
             # Nothing else is asked before the reply, so its head must be asked for here.
             return replace(answer, mode=Mode.REQUEST) if isinstance(answer, Continue) else answer
-        if claimed.endpoint.upload and self._is_large(headers):
+        most = snapshot.settings.limits.body
+        if claimed.endpoint.upload and bounds.is_large(headers, most):
             return await self._on_upload(claimed.dialect, head, caller)
-        self._check_body(headers)
+        bounds.check_head(headers, most)
         self._state = State.BODY
         return _READ_ON
 
-    def _is_large(self, headers: messages.Mapping[str, str]) -> bool:
-        length = headers.get("content-length", "")
-        return length.isdecimal() and int(length) > self._machine.snapshot.settings.limits.body
+    def _shadow_of(self, token: str) -> Caller:
+        """What comes is a copy of ours: whose it is. Raises Unauthenticated."""
+        self._shadow = shadow = self._machine.known_by(token)
+        self.record.shadow = shadow.of
+        return self._machine.snapshot.identifier.named(shadow.caller)
 
     async def _on_upload(self, dialect: Dialect, head: RequestHead, caller: Caller) -> Outgoing:
         """Larger than what we hold: decided on its head alone, and the body passes by."""
@@ -199,26 +210,15 @@ class Exchange:
         assert not isinstance(request, ListModels)
         return await self._on_routed(dialect, head, caller, request, upload=True)
 
-    def _check_body(self, headers: messages.Mapping[str, str]) -> None:
-        """Refuses what can be refused before Envoy has read a single byte of the body."""
-        limit = self._machine.snapshot.settings.limits.body
-        length = headers.get("content-length", "")
-        if length.isdecimal():
-            _within(int(length), limit)
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise InvalidRequest(
-                "The request body is compressed; send it without content-encoding.",
-                param="content-encoding",
-                status=415,
-            )
-
     async def _on_request_body(self, body: bytes) -> Outgoing:
         head, claimed, record = self._request_head, self._claimed, self.record
-        assert head is not None and claimed is not None and record.caller is not None
+        assert head is not None and record.caller is not None
         record.bytes_in = len(body)
         # Envoy looks at its own limit only between reads: a quick chunked body may pass it.
-        _within(len(body), self._machine.snapshot.settings.limits.body)
+        bounds.within(len(body), self._machine.snapshot.settings.limits.body)
         self._hold(len(body))
+        if claimed is None:
+            return self._answered(200, explaining.replied(self._machine, record, head, body))
         request = claimed.dialect.parse_request(head, body)
         match request:
             case ListModels():
@@ -247,18 +247,25 @@ class Exchange:
         if request.options is not NO_OPTIONS:
             # Nothing has run yet: the whole pipeline takes the place of the shorter one.
             self._pipeline = Pipeline(snapshot.stages)
-        call = await self._pipeline.on_request(Call(record.call_id, caller, request))
+        call = Call(record.call_id, caller, request, shadow=record.shadow)
+        call = await self._pipeline.on_request(call)
         if isinstance(call, Answer):
             return self._answer(dialect, request, call.events)
         asked = call.request
         assert not isinstance(asked, ListModels)
-        found = find(snapshot.atlas, caller, asked)
+        shadow = self._shadow
+        if shadow is not None:
+            found = alone(snapshot.atlas, asked, shadow.model, shadow.provider, shadow.asked)
+        else:
+            found = find(snapshot.atlas, caller, asked)
         if isinstance(found, Plan):
             chosen = found
         else:
             machine = self._machine
             now = Asked(call, head.headers, machine.clock.time())
             chosen = plan(snapshot.atlas, machine.health, now)
+            if chosen.shadow is not None and machine.copying is not None and not upload:
+                machine.copying.send(head, call, request, chosen)
         record.model, record.why, record.label = chosen.name, chosen.why, chosen.label
         first, *others = chosen.targets
         if (others or chosen.window is not None) and not upload and needs_hop(chosen, asked):
@@ -285,6 +292,9 @@ class Exchange:
             record=record,
             clock=self._machine.clock,
         )
+        if self._notes is not None:
+            self._returning.watch(self._notes)
+            self._returning.said = record.reasons(1)
         record.attempts = 1
         self._state = State.SENT
         self._request_head = None
@@ -468,7 +478,7 @@ class Exchange:
             self._course.close(record.outcome)
             self._machine.running.pop(record.call_id, None)
         elif self._notes is not None:
-            self._tell(self._notes)
+            tell_of_one(self._machine, self._notes, record)
         record.duration = self._machine.clock.monotonic() - record.started
         defect = await self._pipeline.on_end(record.ending())
         if defect is not None:
@@ -476,21 +486,6 @@ class Exchange:
                 "defect", call=record.call_id, traceback="".join(traceback.format_exception(defect))
             )
         return record
-
-    def _tell(self, notes: Notes) -> None:
-        """Of the only attempt of an exchange that needed no hop."""
-        record, machine = self.record, self._machine
-        notes.usage, notes.first_at = record.usage, record.first_byte
-        failure = notes.last(record.outcome) if record.attempts else Failure.OURS
-        tried = notes.tried(failure, machine.clock.monotonic())
-        if record.attempts:
-            record.tried = (tried,)
-        tell(machine.health, notes.to, tried)
-
-
-def _within(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge(f"The request body has {size} bytes; the limit is {limit}.")
 
 
 __all__ = ["Exchange", "Machine", "OutOfTurn", "State"]

@@ -7,14 +7,29 @@ a `Failure`, and a `Tried` in the end. Reads no bodies and decides nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from extproc.flow.messages import ResponseHead
 from extproc.model.call import Failure, Outcome, Tried
 from extproc.model.errors import GatewayError, Kind
 from extproc.model.ports import Clock
-from extproc.model.reply import Usage
+from extproc.model.reply import (
+    Counted,
+    Event,
+    MediaDelta,
+    Note,
+    NoteKind,
+    OpaqueChunk,
+    PartKind,
+    PartStarted,
+    Ranked,
+    TextDelta,
+    ThinkingDelta,
+    ToolDelta,
+    Usage,
+    Vector,
+)
 from extproc.routing.backend import Planned
 
 VIA_UPSTREAM = "via_upstream"
@@ -104,6 +119,21 @@ def _date(text: str) -> float | None:
         return None
 
 
+def is_content(event: Event) -> bool:
+    """Something that the client asked for, be it thought; not a role, an empty part or a ping."""
+    match event:
+        case TextDelta(text) | ThinkingDelta(text):
+            return bool(text)
+        case PartStarted(kind):
+            return kind in (PartKind.TOOL, PartKind.OPAQUE)
+        case Note(kind):
+            return kind is not NoteKind.EXTRA
+        case ToolDelta() | MediaDelta() | Vector() | Ranked() | Counted() | OpaqueChunk():
+            return True
+        case _:
+            return False
+
+
 class Notes:
     """What is noted of one attempt while it runs. Times are on the exchange's clock."""
 
@@ -144,6 +174,12 @@ class Notes:
         if self.status >= 400:
             self.failure = of_status(self.status)
             self.retry_after = wait_of(message.headers, clock.time())
+
+    def saw(self, events: Iterable[Event], clock: Clock) -> bool:
+        """Notes when the first content came. True: it has come."""
+        if self.first_at is None and any(is_content(event) for event in events):
+            self.first_at = clock.monotonic()
+        return self.first_at is not None
 
     def tried(self, failure: Failure | None, ended: float) -> Tried:
         return Tried(

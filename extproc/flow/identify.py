@@ -115,9 +115,11 @@ class Identifier:
         self._secret = secret
         self._plain: dict[bytes, Caller] = {}
         self._hashed: dict[str, tuple[bytes, bytes, Caller]] = {}
+        self._named: dict[str, Caller] = {}
         for key in keys:
             role, models = Role(key.role.value), frozenset(key.models)
             caller = Caller(key.name, role, models, key.team, key.tags)
+            self._named[key.name] = caller
             if key.key is not None:
                 self._plain[_digest(key.key.reveal(), secret)] = caller
             elif key.hash is not None:
@@ -140,6 +142,13 @@ class Identifier:
         caller = self._find(key)
         if caller is None:
             raise Unauthenticated(f"The API key is not valid here. {_HOW}", code="invalid_api_key")
+        return caller
+
+    def named(self, name: str) -> Caller:
+        """Whom this gateway has identified before. Raises Unauthenticated for one whose key is gone."""
+        caller = LOCAL if self.keyless and name == LOCAL.name else self._named.get(name)
+        if caller is None:
+            raise Unauthenticated(f"There is no key `{name}` any more.", code="invalid_api_key")
         return caller
 
     def administrator(self, headers: Mapping[str, str], query: str, peer: str) -> Caller:

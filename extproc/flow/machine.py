@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from extproc.flow.copying import Copying, Shadow
 from extproc.flow.live import Live
 from extproc.flow.snapshot import Snapshot
 from extproc.model.call import CallId
+from extproc.model.errors import Unauthenticated
 from extproc.model.ports import Clock
 from extproc.routing.health import Health
 from extproc.telemetry.log import Log
@@ -30,6 +32,8 @@ class Machine:
     known: Health | None = None
     running: dict[CallId, Exchange] = field(default_factory=dict[CallId, "Exchange"])
     """exchanges whose attempts come through the hop"""
+    copying: Copying | None = None
+    """where shadow copies go, and how they are known again; without one, none is made"""
 
     @property
     def health(self) -> Health:
@@ -37,3 +41,9 @@ class Machine:
         if self.known is None:
             self.known = Health(self.snapshot.settings.routing, self.clock)
         return self.known
+
+    def known_by(self, token: str) -> Shadow:
+        """What a request of ours is that came back. Raises Unauthenticated."""
+        if self.copying is None:
+            raise Unauthenticated("No request of the gateway's own is expected.")
+        return self.copying.known(token)

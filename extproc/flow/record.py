@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from extproc.model.call import Attempt, Caller, CallId, Ending, Outcome, Target, Tried
+from extproc.config.names import ATTEMPTS_HEADER, WHY_HEADER
+from extproc.model.call import NO_CALL, Attempt, Caller, CallId, Ending, Outcome, Target, Tried
 from extproc.model.errors import GatewayError, Kind, Origin
 from extproc.model.reply import Usage
 
-NO_CALL = CallId("")
+_MOST_WHY = 32
 
 
 @dataclass(slots=True)
 class Record:
     """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's;
     `dropped` is what the provider's language could not carry, in the client's words; `why` holds
-    the codes of what led to the target. `tried` has the attempts that somebody watched, each once.
+    the codes of what led to the target. `shadow` is the call that this one is a copy of. `tried` has the attempts that somebody watched, each once.
 
     `outcome` begins as ABORTED: only an ending that was seen changes it.
     """
@@ -34,6 +35,7 @@ class Record:
     tried: tuple[Tried, ...] = ()
     why: tuple[str, ...] = ()
     label: str = ""
+    shadow: CallId = NO_CALL
     dropped: tuple[str, ...] = ()
     stream: bool = False
     status: int = 0
@@ -64,6 +66,12 @@ class Record:
             self.outcome = Outcome.BROKEN
         else:
             self.outcome = Outcome.FAILED if error.status == 500 else Outcome.REFUSED
+
+    def reasons(self, number: int) -> tuple[tuple[str, str], ...]:
+        """The headers that tell a client of attempt `number` and of what led to it."""
+        attempts = (ATTEMPTS_HEADER, str(number))
+        why = ",".join(self.why[:_MOST_WHY])
+        return (attempts, (WHY_HEADER, why)) if why else (attempts,)
 
     def ending(self) -> Ending:
         attempt = Attempt(self.attempts, self.target) if self.target else None

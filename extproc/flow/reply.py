@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 from extproc.config.names import COUNT_HEADER
 from extproc.flow.estimate import estimated
-from extproc.flow.failures import VIA_UPSTREAM
+from extproc.flow.failures import VIA_UPSTREAM, Notes
 from extproc.flow.messages import (
     CONTINUE,
     Continue,
@@ -35,7 +35,7 @@ from extproc.model.dialect import (
     ReplyHead,
 )
 from extproc.model.embed import Count, Opaque, Routed
-from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, UpstreamBad
+from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, TooLarge, UpstreamBad
 from extproc.model.ports import Clock
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used
 from extproc.routing.backend import Planned
@@ -67,6 +67,7 @@ class Returning:
         "_identity",
         "_limit",
         "_limits",
+        "_notes",
         "_pieces",
         "_pipeline",
         "_raw",
@@ -76,6 +77,7 @@ class Returning:
         "_request",
         "_verdict",
         "committed",
+        "said",
     )
 
     def __init__(
@@ -102,7 +104,8 @@ class Returning:
         self._rendered: Rendered | None = rendered
         self._dropped = ",".join(record.dropped)
         name = client.request_id_header
-        self._identity = ((name, context.call_id), *said) if name else said
+        self._identity = ((name, context.call_id),) if name else ()
+        self.said = said
         self._context = context
         self._pipeline = pipeline
         self._record = record
@@ -117,12 +120,17 @@ class Returning:
         )
         self._pieces = False
         self._broken = False
+        self._notes: Notes | None = None
         self.committed = False
 
     @property
     def flows(self) -> bool:
         """The reply comes in pieces, and its head has gone out."""
         return self._pieces
+
+    def watch(self, notes: Notes) -> None:
+        """Someone wants to know when a stream's first content comes."""
+        self._notes = notes
 
     # --- head ---
 
@@ -238,6 +246,8 @@ class Returning:
         events: Sequence[Event] = decoder.feed(message.body)
         if message.end:
             events = [*events, *decoder.close()]
+        if self._notes is not None and self._notes.saw(events, self._clock):
+            self._notes = None
         failed = self._account(events)
         if self._raw:
             out = decoder.take()
@@ -383,6 +393,7 @@ class Returning:
         model = self._record.target.model if self._record.target else ""
         return (
             *self._identity,
+            *self.said,
             ("x-sluice-provider", self._backend.provider.name),
             *((("x-sluice-model", header_safe(model)),) if model else ()),
             *self._limits.items(),
@@ -427,6 +438,10 @@ def network_error(status: int, details: str, provider: str) -> GatewayError:
     """Envoy answered in the provider's place: say what happened to the attempt."""
     if status == 504 or "timeout" in details:
         return Timeout(f"Provider {provider} did not answer in time.", origin=Origin.NETWORK)
+    if "payload_too_large" in details:
+        return TooLarge(
+            f"Written for provider {provider} the request is larger than this gateway sends."
+        )
     if "overflow" in details:
         return Overloaded(
             f"The gateway has too many calls to provider {provider} open; try again.",

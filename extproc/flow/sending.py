@@ -18,7 +18,7 @@ from extproc.flow.messages import Continue, Mode, Route
 from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
 from extproc.flow.reply import Returning, header_safe
-from extproc.model.chat import Options
+from extproc.model.chat import NO_OPTIONS, Options
 from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
 from extproc.model.embed import Routed
 from extproc.model.errors import Unsupported
@@ -29,6 +29,8 @@ from extproc.routing.backend import Planned
 _ROUTING_HEADERS = frozenset({"x-forwarded-proto", "content-length", "content-type"})
 """Envoy's own business, or overwritten anyway: never removed by name"""
 _PER_TRY = "x-envoy-upstream-rq-per-try-timeout-ms"
+VERBOSE = "verbose"
+"""what a client says in `x-sluice-why` to be told of a plain exchange too"""
 _REMEMBERED = 1024
 _MOST_TOLD = 32
 _LONGEST_TOLD = 64
@@ -53,8 +55,10 @@ def prepared(
     Unsupported when the client allows no loss.
     """
     dropped, wishes = rendered.dropped, asked.options
-    if wishes.conversation is not None or wishes.format is not None:
+    if wishes is not NO_OPTIONS:
         dropped = (*dropped, *_ungranted(wishes))
+        if wishes.why == VERBOSE and not said:
+            said = record.reasons(1)
     if dropped:
         lost = _told(client, dropped)
         if wishes.strict:

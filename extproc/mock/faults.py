@@ -9,7 +9,8 @@ values percent-encoded where they hold either. It stands in a path prefix
 that order. Durations are `5ms`, `2s` or a bare number in the unit given below.
 
     status=N         answer with this status; from 400 up with an error body
-    body=html|empty  the error's body: a web page, or nothing
+    body=html|empty  the body beside `status`: a web page, or nothing
+    refuse=KIND      the provider's own refusal: context_length or content_filter
     retry-after=V    the header, as it stands
     delay=S          seconds before the reply's first byte
     reset            TCP reset in place of a reply
@@ -28,12 +29,14 @@ that order. Durations are `5ms`, `2s` or a bare number in the unit given below.
     header=NAME:V    add a reply header; may be repeated
     pace=MS          milliseconds between events
     words=N          length of the answer
+    say=TEXT         the answer's text, whatever shape was asked for
     events=N         number of content events
     split=N          bytes per write, each its own chunk; cuts inside characters and line ends
     crlf             line ends of events are CR LF
     id=ID            answer with this recorded exchange (replay only)
     times=N          only the first N requests with this very directive are affected
-    tag=ANY          no effect; makes a directive of `times` differ from another
+    every=N          only each Nth request with this very directive is
+    tag=ANY          no effect; makes a directive of `times` or `every` differ from another
 
 In a whole reply cut and stall strike in the middle of the body, end and
 malformed leave its second half out, and error does nothing.
@@ -46,6 +49,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
+KINDS = ("context_length", "content_filter")
+"""of refusals"""
 _PROMPT = re.compile(rb"\[\[mock\s+([^\]]*)\]\]")
 _MODEL = re.compile(rb'"model"\s*:\s*"[^";\\]*;([^"\\]*)"')
 _PATH_MODEL = re.compile(r";([^/:?]*)")
@@ -68,6 +73,7 @@ class Faults:
 
     status: int | None = None
     body: str = ""
+    refuse: str = ""
     retry_after: str = ""
     delay: float = 0.0
     reset: bool = False
@@ -86,11 +92,13 @@ class Faults:
     header: tuple[tuple[str, str], ...] = ()
     pace: float = 0.0
     words: int | None = None
+    say: str = ""
     events: int | None = None
     split: int | None = None
     crlf: bool = False
     id: str = ""
     times: int | None = None
+    every: int | None = None
     tag: str = ""
 
 
@@ -189,6 +197,7 @@ _MILLIS = _duration(0.001)
 _READERS: dict[str, Callable[[str], object]] = {
     "status": _status,
     "body": _one_of("html", "empty"),
+    "refuse": _one_of(*KINDS),
     "retry_after": _line,
     "delay": _SECONDS,
     "reset": _flag,
@@ -207,11 +216,13 @@ _READERS: dict[str, Callable[[str], object]] = {
     "header": _header,
     "pace": _MILLIS,
     "words": _count,
+    "say": _line,
     "events": _positive,
     "split": _positive,
     "crlf": _flag,
     "id": _line,
     "times": _count,
+    "every": _positive,
     "tag": _line,
 }
 

@@ -24,6 +24,7 @@ from extproc.mock.connection import Connection
 from extproc.mock.faults import BadDirective, Faults
 from extproc.mock.play import failure, is_instant, rendered, shaped
 from extproc.mock.record import CLIENT_GONE, STOPPED, Recorded, Recorder, parse_headers
+from extproc.mock.refusals import refusal
 from extproc.mock.replay import Transcripts
 from extproc.mock.speakers import speakers
 
@@ -247,12 +248,9 @@ class MockProvider:
         except BadDirective as wrong:
             answer = speaker.error(400, f"mock: {wrong}")
             return Plan(answer, Faults(), b"", rendered(answer)), True
-        repeatable = faults.times is None
-        if faults.times is not None:
-            name = repr(pairs)
-            self._used[name] = self._used.get(name, 0) + 1
-            if self._used[name] > faults.times:
-                faults = self._usual
+        repeatable = faults.times is None and faults.every is None
+        if not repeatable and not self._strikes(faults, repr(pairs)):
+            faults = self._usual
         if missing is None:
             answer = self._answer(Asked(method, path, body, faults), speaker)
         else:
@@ -263,8 +261,16 @@ class MockProvider:
         event = speaker.error_event()
         return Plan(answer, faults, event, rendered(answer) if instant else None), repeatable
 
+    def _strikes(self, faults: Faults, name: str) -> bool:
+        """Whether it is this one of all requests with this directive."""
+        self._used[name] = number = self._used.get(name, 0) + 1
+        within = faults.times is None or number <= faults.times
+        return within and number % (faults.every or 1) == 0
+
     def _answer(self, asked: Asked, speaker: Speaker) -> Answer:
         status = asked.faults.status
+        if asked.faults.refuse:
+            return refusal(asked.faults.refuse, asked, speaker)
         if status is not None and status >= 400:
             text = f"The mock provider was asked to answer with status {status}."
             return failure(status, asked.faults.body, speaker.error(status, text))
@@ -275,7 +281,11 @@ class MockProvider:
             answer = speaker.answer(asked)
         if status == 204:
             return Answer(204, answer.content_type)
-        return answer if status is None else replace(answer, status=status)
+        if status is None:
+            return answer
+        if asked.faults.body:
+            answer = failure(status, asked.faults.body, replace(answer, events=None))
+        return replace(answer, status=status)
 
     def _inspect(self, method: str, path: str) -> Answer:
         match method, path.partition("?")[0]:

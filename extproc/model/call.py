@@ -13,6 +13,7 @@ from extproc.model.value import value
 
 CallId = NewType("CallId", str)
 """`gw-` and a random UUID. Made by Envoy, never taken from the client."""
+NO_CALL = CallId("")
 
 
 class Role(StrEnum):
@@ -103,10 +104,14 @@ class Target:
 
 @value
 class Call:
+    """`shadow` is the call that this one is a copy of, or empty: nothing that a client could see
+    later may come from a copy."""
+
     id: CallId
     caller: Caller
     request: Request
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    shadow: CallId = NO_CALL
 
 
 @value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
+from enum import StrEnum
 from typing import Protocol
 
 from extproc.model.value import value
@@ -37,6 +38,35 @@ class Credential(Protocol):
 
     def headers(self, request: Signable) -> Mapping[str, str]:
         """The headers that prove who we are. Raises `Overloaded` when there is no valid credential now."""
+        ...
+
+
+@value
+class Copy:
+    """A request to be sent through the gateway once more, for this provider. `target` is its path
+    with the query."""
+
+    provider: str
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = field(repr=False)
+
+
+class Fate(StrEnum):
+    """What became of a `Copy`. SENT: its reply came, whatever it said; DROPPED: there was no room
+    for it; FAILED: no reply came, or none that ended in time."""
+
+    SENT = "sent"
+    DROPPED = "dropped"
+    FAILED = "failed"
+
+
+class Copies(Protocol):
+    """Sends copies, off the path and within bounds. Their replies are read and thrown away."""
+
+    def post(self, copy: Copy) -> None:
+        """Never waits, raises nothing. Where there is no room the copy is dropped, and counted."""
         ...
 
 

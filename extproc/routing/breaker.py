@@ -82,11 +82,14 @@ class Circuit:
             replace(self.row, open_until=wall + seconds, open_for=seconds, good=0, trying=())
         )
 
-    def cool(self, now: float, wall: float, seconds: float) -> None:
-        """Nobody asks this target for so long; a longer wait than that stays."""
+    def cool(self, now: float, wall: float, seconds: float) -> bool:
+        """Nobody asks this target for so long; a longer wait than that stays. True: it did not
+        cool before."""
+        begins = self._cool <= now
         if now + seconds > self._cool:
             self._cool = now + seconds
             self._hold(replace(self.row, cool_until=wall + seconds, cool_for=seconds))
+        return begins
 
     def tried(self, now: float, trials: int, *, good: bool) -> None:
         """A trial of this worker is over: it went well, or said nothing. Enough good ones close.

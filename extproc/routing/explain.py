@@ -1,22 +1,27 @@
 """Why a request goes where it goes: every target that it could have gone to, kept or struck.
 
 `explain` takes what `router.plan` takes and calls nobody. For the same call id, configuration
-and health its plan is the one that `plan` gives. Of what the client said it shows the size alone.
+and health its plan is the one that `plan` gives; `carried` then leaves out the targets whose
+language cannot carry the request. Of what the client said both show the size alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 
+from extproc.config.schema import Strategy
 from extproc.model.chat import Chat, Json
-from extproc.model.errors import GatewayError, PermissionDenied
+from extproc.model.embed import Count, Routed
+from extproc.model.errors import GatewayError, PermissionDenied, Unsupported
 from extproc.model.value import value
 from extproc.routing.atlas import Atlas
 from extproc.routing.backend import Plan, Planned
 from extproc.routing.health import Health
 from extproc.routing.hearing import USUAL_ANSWER, Asked, Hearing
-from extproc.routing.reasons import Why
+from extproc.routing.parameters import fit
+from extproc.routing.reasons import Why, meaning
 from extproc.routing.router import look_up, plan
 from extproc.routing.strategies import price
 from extproc.routing.traits import traits
@@ -53,6 +58,7 @@ class Candidate:
             "group": self.group,
             "kept": self.struck is None,
             "rule": None if self.struck is None else self.struck.value,
+            "means": "" if self.struck is None else self.struck.means,
             "detail": self.detail,
             "score": _number(self.score),
             "cost": _number(self.cost),
@@ -61,31 +67,67 @@ class Candidate:
 
 
 @value
+class Step:
+    """An attempt as it would be made, if those before it fail. `number` counts from 1, `pause` is
+    in seconds. `dropped` is what the target's language does not carry, by canonical names."""
+
+    number: int
+    planned: Planned
+    pause: float = 0.0
+    dropped: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "number": self.number,
+            **_target(self.planned),
+            "pause": round(self.pause, 3),
+            "dropped": list(self.dropped),
+        }
+
+
+@value
 class Explanation:
     """`asked` is the client's word, `model` the name of the configuration that it led to.
 
-    `tokens` are the prompt's, as estimated; `output` is the client's bound of the answer's.
-    `candidates` are in the order of the configuration. Exactly one of `plan` and `error` is set.
+    `by` is what is drawn by, where anything is. `tokens` are the prompt's, as estimated; `output`
+    is the client's bound of the answer's. `candidates` are in the order of the configuration.
+    Exactly one of `plan` and `error` is set, and `steps` if there is a plan. `why` are codes.
     """
 
     asked: str
     model: str
     strategy: str
+    by: str
     tokens: int
     output: int | None
     candidates: tuple[Candidate, ...]
     plan: Plan | None
     error: GatewayError | None
+    steps: tuple[Step, ...] = ()
+    why: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
+        plan = self.plan
+        window = None if plan is None else plan.window
+        triggers = () if plan is None else plan.triggers
+        shadow = None if plan is None else plan.shadow
         return {
             "asked": self.asked,
             "model": self.model,
             "strategy": self.strategy,
+            "by": self.by,
             "tokens": self.tokens,
             "output": self.output,
             "candidates": [candidate.as_json() for candidate in self.candidates],
-            "plan": None if self.plan is None else _plan(self.plan),
+            "attempts": [step.as_json() for step in self.steps],
+            "triggers": [*sorted(trigger.value for trigger in triggers)],
+            "window": None
+            if window is None
+            else {"seconds": window.seconds, "bytes": window.bytes},
+            "deadline": None if plan is None else plan.deadline,
+            "label": "" if plan is None else plan.label,
+            "shadow": None if shadow is None else _target(shadow),
+            "why": [{"code": code, "means": meaning(code)} for code in self.why],
             "error": None if self.error is None else _error(self.error),
         }
 
@@ -103,21 +145,99 @@ def explain(atlas: Atlas, health: Health, asked: Asked) -> Explanation:
         error = refused
     tokens = traits(request, request.dialect).tokens
     output = request.sampling.max_tokens if isinstance(request, Chat) else None
-    name, strategy = "", ""
+    name, strategy, by = "", "", ""
     candidates: Sequence[Candidate] = ()
     match found:
         case Plan():
             name = found.name
             candidates = _only(found, made, tokens, output)
         case Choice():
-            name, strategy = found.virtual.name, found.virtual.route.strategy.value
+            name, strategy = found.virtual.name, _strategy(found).value
+            by = found.virtual.by.value if _draws(found) else ""
             denied = isinstance(error, PermissionDenied)
             candidates = _all(Hearing(found, health, asked), made, denied=denied)
         case None:
             pass
     return Explanation(
-        request.model, name, strategy, tokens, output, tuple(candidates), made, error
+        asked=request.model,
+        model=name,
+        strategy=strategy,
+        by=by,
+        tokens=tokens,
+        output=output,
+        candidates=tuple(candidates),
+        plan=made,
+        error=error,
+        steps=() if made is None else _steps(made),
+        why=() if made is None else made.why,
     )
+
+
+def carried(told: Explanation, request: Routed, words: Mapping[str, str]) -> Explanation:
+    """Without the attempts whose target's language cannot carry the request: it is rendered for
+    each, and thrown away. `words` are what the client's language calls fields.
+    """
+    steps: list[Step] = []
+    refused: dict[int, Unsupported] = {}
+    error: GatewayError | None = None
+    for step in told.steps:
+        try:
+            lost = _lost(request, step.planned, words)
+        except Unsupported as no:
+            refused[step.number] = no.named(words.get(no.param, no.param)) if no.param else no
+            continue
+        except GatewayError as final:
+            error = final
+            break
+        steps.append(replace(step, dropped=lost))
+    told = replace(
+        told,
+        steps=tuple([replace(step, number=at) for at, step in enumerate(steps, 1)]),
+        candidates=tuple([_left(one, steps, refused) for one in told.candidates]),
+    )
+    if steps or not (error or refused):
+        early = bool(refused) and min(refused) < steps[0].number
+        return replace(told, why=(*told.why, Why.STRUCK_UNSUPPORTED)) if early else told
+    if error is None and isinstance(request, Count):
+        return told
+    return replace(told, plan=None, why=(), error=error or next(iter(refused.values())))
+
+
+def _lost(request: Routed, to: Planned, words: Mapping[str, str]) -> tuple[str, ...]:
+    """What is dropped on the way to this target. Raises what rendering raises."""
+    rendered = to.dialect.render_request(fit(request, to.ref), to.target)
+    lost = tuple([words.get(name, name) for name in rendered.dropped])
+    if lost and request.options.strict:
+        raise Unsupported(
+            f"It cannot carry {', '.join(lost)}, and x-sluice-strict forbids to drop it."
+        )
+    return lost
+
+
+def _left(one: Candidate, steps: Sequence[Step], refused: Mapping[int, Unsupported]) -> Candidate:
+    """The candidate, struck if its attempts were refused; else their numbers are those that are left."""
+    numbers = tuple([at for at, step in enumerate(steps, 1) if step.number in one.attempts])
+    no = next((refused[number] for number in one.attempts if number in refused), None)
+    if no is None or numbers:
+        return replace(one, attempts=numbers)
+    return replace(one, struck=Why.STRUCK_UNSUPPORTED, detail=no.message, attempts=())
+
+
+def _steps(made: Plan) -> tuple[Step, ...]:
+    pauses = made.pauses or (0.0,) * len(made.targets)
+    pairs = zip(made.targets, pauses, strict=True)
+    return tuple([Step(number, *pair) for number, pair in enumerate(pairs, 1)])
+
+
+def _strategy(choice: Choice) -> Strategy:
+    """That of the configuration, or by weight, where weights alone say so."""
+    weighed = any(group.strategy is Strategy.WEIGHTED for group in choice.groups)
+    return Strategy.WEIGHTED if weighed else choice.virtual.route.strategy
+
+
+def _draws(choice: Choice) -> bool:
+    drawn = (Strategy.WEIGHTED, Strategy.STICKY, Strategy.ROUND_ROBIN)
+    return any(group.strategy in drawn for group in choice.groups if len(group.options) > 1)
 
 
 def _only(found: Plan, made: Plan | None, tokens: int, output: int | None) -> Sequence[Candidate]:
@@ -191,19 +311,7 @@ def _detail(hearing: Hearing, option: Option, struck: Why | None) -> str:
             return ""
 
 
-def _plan(made: Plan) -> dict[str, Json]:
-    return {
-        "targets": [_target(planned) for planned in made.targets],
-        "pauses": [round(pause, 3) for pause in made.pauses],
-        "triggers": [*sorted(trigger.value for trigger in made.triggers)],
-        "deadline": made.deadline,
-        "label": made.label,
-        "why": list(made.why),
-        "shadow": None if made.shadow is None else _target(made.shadow),
-    }
-
-
-def _target(planned: Planned) -> Json:
+def _target(planned: Planned) -> dict[str, Json]:
     return {"provider": planned.target.provider, "model": planned.target.model}
 
 
@@ -211,6 +319,7 @@ def _error(error: GatewayError) -> dict[str, Json]:
     return {
         "status": error.status,
         "kind": error.kind.value,
+        "code": error.code,
         "message": error.message,
         "retry_after": error.retry_after,
     }

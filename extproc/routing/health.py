@@ -13,7 +13,7 @@ from math import inf
 
 from extproc.config.schema import Routing
 from extproc.model.call import Failure, Tried
-from extproc.model.ports import Clock, SharedStanding
+from extproc.model.ports import Clock, SharedStanding, Trouble
 from extproc.model.value import value
 from extproc.routing.breaker import CLOSED, Standing, State
 from extproc.routing.budget import Budget
@@ -28,11 +28,13 @@ SYNC_EVERY = 0.25
 
 @value
 class View:
-    """One target, for people. `until` is unix seconds, 0: nothing is waited for. `attempts`,
-    `failed` and `slow` are those of the breaker's window, over all workers."""
+    """One target, for people. `until` and `since`, when its trouble began, are unix seconds, 0:
+    nothing is waited for, and there is none. `attempts`, `failed` and `slow` are those of the
+    breaker's window, over all workers."""
 
     state: State
     until: float
+    since: float
     busy: int
     trials: int
     attempts: int
@@ -44,7 +46,8 @@ class View:
 
 
 class Health:
-    """Keys are `Planned.key`. `told` hears of breakers that open and close by this worker's word."""
+    """Keys are `Planned.key`. `told` hears of breakers that open and close, and of targets that
+    begin to cool, by this worker's word."""
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Health:
         self._routing = routing
         self._clock = clock
         self._budget = Budget(routing.budget)
+        self._told = told
         self._targets = Targets(routing.breaker.window)
         self._judge = Judge(routing.breaker, clock, self._targets, told)
         self._sharing = Sharing(shared, clock, self._targets, self._judge)
@@ -183,6 +187,7 @@ class Health:
         return View(
             state=standing.state,
             until=wall + standing.until if standing.until else 0.0,
+            since=_began(target.circuit.row) if standing is not CLOSED else 0.0,
             busy=own.busy + others.busy,
             trials=len(target.circuit.row.trying),
             attempts=target.window.attempts,
@@ -197,10 +202,16 @@ class Health:
         """No answer: how long the target is left in peace, and how long was waited in vain."""
         seconds = cooldown(tried, self._routing.longest_cooldown)
         if seconds:
-            target.circuit.cool(now, self._clock.time(), seconds)
+            begins = target.circuit.cool(now, self._clock.time(), seconds)
             self._targets.mind(target)
+            if begins and self._told is not None:
+                self._told(target.key, State.COOLING, f"left alone for {seconds:g} s")
         if tried.failure is Failure.TIMEOUT or tried.failure is Failure.FIRST_EVENT:
             target.latency.add(now, tried.ended - tried.began)
+
+
+def _began(row: Trouble) -> float:
+    return row.open_until - row.open_for or row.cool_until - row.cool_for
 
 
 def _measure(target: Tracked, tried: Tried, tokens: int, now: float) -> None:

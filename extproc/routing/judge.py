@@ -15,7 +15,7 @@ from extproc.routing.targets import Targets, Tracked
 from extproc.routing.verdict import Verdict
 
 Told = Callable[[str, State, str], None]
-"""a target's key, that it opened or closed by this worker's own judgement, and why"""
+"""a target's key, that it opened, closed or cools by this worker's own judgement, and why"""
 
 
 class Judge:
@@ -52,15 +52,14 @@ class Judge:
             self._weigh(target, now)
 
     def heard(self, target: Tracked, counts: Counts, now: float) -> None:
-        """What another worker counted since it was heard last: as if it had happened here."""
-        if target.circuit.opened:
-            return
+        """What another worker counted since it was heard last: as if it had happened here. Of a
+        target that is open it is kept, for people, until that closes."""
         target.window.add(now, counts.attempts, counts.failed, counts.slow)
         if counts.failed < counts.attempts:
             target.in_a_row = 0
         else:
             target.in_a_row += counts.failed
-        if counts.failed or counts.slow:
+        if (counts.failed or counts.slow) and not target.circuit.opened:
             self._weigh(target, now)
 
     def _ended_trial(self, target: Tracked, verdict: Verdict, slow: bool, now: float) -> None:

@@ -20,7 +20,7 @@ from extproc.model.errors import (
 )
 from extproc.model.value import value
 from extproc.routing.atlas import Atlas
-from extproc.routing.backend import Backend, Plan
+from extproc.routing.backend import Backend, Plan, Planned
 from extproc.routing.decide import decide, settled
 from extproc.routing.health import Health
 from extproc.routing.hearing import Asked
@@ -75,6 +75,18 @@ def look_up(atlas: Atlas, request: Routed) -> Plan | Choice:
             if not made_up or len(atlas.choices) < _MOST_CHOICES:
                 atlas.choices[key] = found
     return found
+
+
+def alone(atlas: Atlas, request: Routed, name: str, provider: str, model: str) -> Plan:
+    """This very target, and nobody else: for a copy that was made for it under the model `name`.
+
+    Raises Overloaded if its provider is not there any more.
+    """
+    backend = atlas.backends.get(provider)
+    if backend is None:
+        raise Overloaded(f"Provider {provider} is not available.")
+    dialect = backend.dialect(request.dialect, model)
+    return Plan(name, (Planned(backend, dialect, backend.target(model, dialect.name)),))
 
 
 # --- from names to targets

@@ -89,7 +89,8 @@ class Memory(Stage):
         self._asked = _text_of_user(chat)
         self._said: list[str] = []
         self._size = 0
-        self.watches = bool(self._asked.strip())
+        # A copy gets the same turns, and leaves none.
+        self.watches = not call.shadow and bool(self._asked.strip())
         return replace(call, request=whole)
 
     def on_seen(self, event: Event) -> None:

@@ -20,6 +20,8 @@ from extproc.admin.app import create_app
 from extproc.admin.configuration import PATIENCE, Active, Answer
 from extproc.admin.readiness import AdminState
 from extproc.admin.standing import Watch
+from extproc.admin.targets import Targets
+from extproc.agreement import Agreement
 from extproc.child import (
     Configuration,
     Parent,
@@ -31,6 +33,7 @@ from extproc.child import (
     Use,
     What,
 )
+from extproc.config.schema import Settings
 from extproc.flow.identify import Identifier
 from extproc.model.call import Caller
 from extproc.supervisor.supervisor import ADMIN
@@ -58,8 +61,10 @@ async def run_admin(parent: Parent, path: Path) -> int:
         on_lost=metrics.log_lines_lost,
     )
     bridge_stdlib(log)
-    watch = Watch({}, parent.layout.metrics, clock)
-    follower = _Follower(parent, AdminState(started=clock.time()), watch, metrics, log)
+    agreement = Agreement(parent.layout.standing, ADMIN, settings, clock, log, metrics)
+    watch = Watch({}, parent.layout.metrics, clock, Targets(agreement.health.view))
+    started = AdminState(started=clock.time())
+    follower = _Follower(parent, started, watch, agreement.configure, metrics, log)
     app = create_app(
         follower.state,
         follower.authorize,
@@ -81,11 +86,14 @@ async def run_admin(parent: Parent, path: Path) -> int:
         timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config, parent.ready)
+    agreement.open()
+    agreement.start()
     with _listening(path) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await follower.follow()
         server.should_exit = True
         await serving
+    await agreement.close()
     log.close()
     return 0
 
@@ -94,12 +102,19 @@ class _Follower:
     """Keeps what the app looks at in step with the supervisor, and asks it for reloads."""
 
     def __init__(
-        self, parent: Parent, state: AdminState, watch: Watch, metrics: Metrics, log: Log
+        self,
+        parent: Parent,
+        state: AdminState,
+        watch: Watch,
+        agree: Callable[[Settings], None],
+        metrics: Metrics,
+        log: Log,
     ) -> None:
         self.state = state
         self.active = Active(version="", about=b"{}", ask=self._ask)
         self._parent = parent
         self._watch = watch
+        self._agree = agree
         self._metrics = metrics
         self._log = log
         self._secret = os.urandom(_SECRET_BYTES)
@@ -136,6 +151,8 @@ class _Follower:
         settings = configuration.settings()
         self._identifier = Identifier(settings.keys, self._secret)
         self._watch.configure(settings.providers)
+        self._watch.targets.configure(settings)
+        self._agree(settings)
         self.state.providers = sum(one.unavailable is None for one in settings.providers.values())
         self.active.version, self.active.about = configuration.version, bytes(configuration.about)
         self._log.set_level(settings.log.level)

@@ -63,14 +63,17 @@ class Crew:
         layout: Layout,
         log: Log,
         clock: Clock,
+        secret: bytes,
         patience: float = PATIENCE,
     ) -> None:
+        """`secret` is what all children know, random for each gateway."""
         self.active = active
         self.released: Callable[[], None] = lambda: None
         self.asked: Callable[[int], None] = lambda _: None
         self._layout = layout
         self._log = log
         self._clock = clock
+        self._secret = secret
         self._patience = patience
         self._starting: dict[str, int] = {}
         """serial numbers that children were started with who are not ready yet"""
@@ -80,7 +83,7 @@ class Crew:
     def hello(self, name: str) -> bytes:
         """The first line for a new child."""
         self._starting[name] = self.active.serial
-        return hello_line(self.active, self._layout)
+        return hello_line(self.active, self._layout, self._secret)
 
     async def listen(self, name: str, process: Process) -> None:
         """Reads what a child says that is ready, until its end."""

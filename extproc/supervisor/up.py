@@ -43,6 +43,7 @@ from extproc.telemetry import reset
 from extproc.telemetry.log import Log, bridge_stdlib
 
 STDERR = 2
+_SECRET_BYTES = 32
 
 __all__ = ["Wanted", "up"]
 
@@ -97,7 +98,8 @@ def _serve(source: Source, read: Settings, registry: Registry, log: Log) -> None
                 settings = with_mock(settings, mock_port)
                 say_mock(log)
             layout = folders.layout
-            crew = Crew(first(settings, SystemClock().time()), layout, log, SystemClock())
+            began, secret = first(settings, SystemClock().time()), os.urandom(_SECRET_BYTES)
+            crew = Crew(began, layout, log, SystemClock(), secret)
             xds = Xds(settings, _render(registry, layout), layout, envoy_binary(), SystemClock())
             house = _house(settings, layout, crew, xds, mock_port)
             asyncio.run(_run(_Started(source, read, settings, mock_port, crew, xds, house), log))

@@ -2,10 +2,11 @@
 
 from extproc.telemetry.exposition import collect, summary
 from extproc.telemetry.log import Log, bridge_stdlib
-from extproc.telemetry.metrics import ExchangeRecord, Metrics
+from extproc.telemetry.metrics import Chosen, ExchangeRecord, Metrics
 from extproc.telemetry.store import reset, worker_gone
 
 __all__ = [
+    "Chosen",
     "ExchangeRecord",
     "Log",
     "Metrics",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import InfoMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
@@ -26,17 +26,31 @@ _ERRORS = frozenset({"refused", "provider_error", "broken", "failed"})
 """outcomes that count as errors: a client that hung up is none"""
 _TOKENS = frozenset({"input", "cache_read", "cache_write", "output"})
 """kinds that add up: reasoning is a part of output"""
+_NO_TARGETS: Mapping[tuple[str, str, str], int] = {}
 
 
-def collect(directory: Path, *, openmetrics: bool = False, version: str = "") -> str:
+def collect(
+    directory: Path,
+    *,
+    openmetrics: bool = False,
+    version: str = "",
+    targets: Mapping[tuple[str, str, str], int] = _NO_TARGETS,
+) -> str:
     """Everything that was counted, in the text format 0.0.4 or in OpenMetrics 1.0.0.
 
-    `version` is that of the configuration in use.
+    `version` is that of the configuration in use; `targets` is how many of them stand how, by
+    provider, model and state.
     """
     families = _families(directory)
     if version:
         text = "The configuration in use."
         families.append(InfoMetricFamily("sluice_config_version", text, {"version": version}))
+    if targets:
+        text = "Targets by how they stand; unknown: nobody watches them, or nobody asked them yet."
+        family = GaugeMetricFamily("sluice_targets", text, labels=("provider", "model", "state"))
+        for labels, number in targets.items():
+            family.add_metric(labels, number)
+        families.append(family)
     registry = CollectorRegistry()
     registry.register(_Reading(families))
     render = generate_openmetrics if openmetrics else generate_latest

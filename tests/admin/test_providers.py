@@ -16,6 +16,7 @@ from tests.kit import provider, settings, snapshot
 
 UP = Standing(Status.AVAILABLE, 1.5)
 DOWN = Standing(Status.UNAVAILABLE, 2.5, "connection refused", 1.0)
+TARGETS = [{"model": "gpt-4o", "state": "open"}]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +65,8 @@ def test_the_model_it_answers_with(changes: dict[str, Any], model: str | None):
 )
 def test_health(standing: Standing, short: dict[str, object]):
     assert health(standing, detail=False) == short
-    more = {"reason": standing.reason, "since": standing.since}
-    assert health(standing, detail=True) == {**short, **more}
+    more = {"reason": standing.reason, "since": standing.since, "targets": TARGETS}
+    assert health(standing, detail=True, targets=TARGETS) == {**short, **more}
 
 
 def test_everything_that_is_told():
@@ -79,7 +80,7 @@ def test_everything_that_is_told():
         security_level=SecurityLevel.HIGH,
         unavailable="api_key: ACME_KEY is not set",
     )
-    told = listed(one, DOWN, detail=True)
+    told = listed(one, DOWN, detail=True, targets=TARGETS)
     capabilities = told.pop("capabilities")
     assert isinstance(capabilities, dict)
     assert capabilities["max_output"] == 77
@@ -111,6 +112,7 @@ def test_everything_that_is_told():
         "reason": "connection refused",
         "since": 1.0,
         "lacks": "api_key: ACME_KEY is not set",
+        "targets": TARGETS,
     }
 
 

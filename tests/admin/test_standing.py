@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from extproc.admin.standing import ENOUGH, FORGET, Standing, Status, Watch, connect
+from extproc.admin.standing import ALL_OPEN, ENOUGH, FORGET, Standing, Status, Watch, connect
+from extproc.admin.targets import Targets
 from extproc.config.schema import Provider
 from extproc.model.call import Outcome
+from extproc.routing.breaker import State
 from extproc.telemetry import ExchangeRecord, Metrics
-from tests.kit import FakeClock, provider
+from tests.admin.kit_targets import seen
+from tests.kit import FakeClock, provider, settings
 
 UP, DOWN, UNKNOWN = Status.AVAILABLE, Status.UNAVAILABLE, Status.UNKNOWN
 
@@ -246,3 +249,21 @@ async def test_what_is_known_outlives_another_configuration(scene: Scene) -> Non
     scene.watch.configure({"far": moved})
     with pytest.raises(KeyError):
         scene.watch.standing("near")
+
+
+async def test_one_whose_every_target_is_open_is_unavailable(scene: Scene) -> None:
+    known = {"acme/gpt-4o": seen(State.OPEN, since=7.0), "other/m": seen(State.CLOSED)}
+    targets = Targets(lambda: known)
+    acme = scene.acme(models=("gpt-4o", "gpt-4o-mini", "gpt-*"))
+    targets.configure(settings(providers={"acme": acme}, models={}))
+    scene.watch = Watch({"acme": acme}, scene.folder, scene.clock, targets)
+    assert (await scene.look()).status is UP
+    known["acme/gpt-4o-mini"] = seen(State.OPEN, since=9.0)
+    found = scene.watch.standing("acme")
+    assert found == Standing(DOWN, scene.clock.unix, ALL_OPEN, 9.0)
+    for state in (State.HALF_OPEN, State.COOLING, State.CLOSED):
+        known["acme/gpt-4o-mini"] = seen(state)
+        assert scene.watch.standing("acme").status is UP
+    known["acme/gpt-4o-mini"] = seen(State.OPEN)
+    await scene.port.close()
+    assert (await scene.look()).reason == "connection refused"

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from tests.bench import peers
 from tests.bench.measure import Load, Sample
+from tests.bench.routing import KINDS, Figures
 from tests.bench.traffic import Case, reply, streamed, translated, whole
 
 MB = 1 << 20
@@ -68,6 +69,7 @@ class Run:
     streams: Mapping[str, Held]
     scaling: Mapping[int, Sample]
     decoding: Decoding
+    routing: Figures
 
     def load(self, system: str, case: Case, concurrency: int, of: Callable[[Load], float]) -> float:
         """The median of the rounds."""
@@ -148,6 +150,19 @@ def targets(run: Run) -> Sequence[Target]:
         Target("latency added at concurrency 1, p99", added(lambda load: load.p99), 1.5, "ms"),
         Target("p99 at concurrency 64", run.load(sluice, one, 64, lambda load: load.p99), 25, "ms"),
         Target(f"{held.held:,} idle streams on one worker, resident", held.worker / MB, 150, "MB"),
+        *_routing_targets(run.routing),
+    )
+
+
+def _routing_targets(found: Figures) -> Sequence[Target]:
+    slowest = found.decisions[found.slowest]
+    return (
+        Target(f"a decision among 50 targets, by {found.slowest}", slowest, 15, "us"),
+        Target("a condition of the model that is asked, more", found.condition, 10, "us"),
+        Target("a failover after a 529, the failed attempt included", found.added, 3, "ms"),
+        Target(f"lost of {found.failovers:,} failovers at concurrency 64", found.lost, 0, "calls"),
+        Target("a reload under load, median", statistics.median(found.reloads), 1, "s"),
+        Target(f"lost of {found.asked:,} calls during reloads", found.failed, 0, "calls"),
     )
 
 
@@ -175,6 +190,14 @@ def markdown(run: Run, took: float) -> str:
                     for n, s in run.scaling.items()
                 ],
             ),
+            _table(
+                ("decision among 50 targets", *run.routing.decisions, "each condition"),
+                [("us", *(f"{us:.1f}" for us in _decisions(run.routing)))],
+            ),
+            _table(
+                ("through Envoy, concurrency 1", *KINDS),
+                [("p50 ms", *(f"{run.routing.latencies[kind]:.2f}" for kind in KINDS))],
+            ),
             peers.markdown(),
         ]
     )
@@ -192,9 +215,14 @@ def write_json(run: Run, path: Path) -> None:
         "streams": {name: asdict(held) for name, held in run.streams.items()},
         "scaling": {str(n): asdict(sample) for n, sample in run.scaling.items()},
         "decoding": asdict(run.decoding),
+        "routing": asdict(run.routing),
         "targets": [asdict(target) for target in targets(run)],
     }
     path.write_text(json.dumps(whole_run, indent=1))
+
+
+def _decisions(found: Figures) -> Sequence[float]:
+    return (*found.decisions.values(), found.condition)
 
 
 def _exchanges(run: Run) -> str:
@@ -262,7 +290,7 @@ def _shares(sample: Sample) -> Sequence[str]:
 
 
 def _figure(value: float, unit: str) -> str:
-    digits = 0 if abs(value) >= 100 or unit == "MB" else 1 if unit in ("us", "x") else 2
+    digits = 0 if abs(value) >= 100 or unit in ("MB", "calls") else 1 if unit in ("us", "x") else 2
     return f"{value:,.{digits}f} {unit}"
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extproc.supervisor.cores import cores
-from tests.bench import dialects
+from tests.bench import dialects, routing
 from tests.bench.build import FOLDER, program
 from tests.bench.measure import (
     MICRO,
@@ -153,6 +153,7 @@ def main() -> None:
             streams={s.name: bench.idle_streams(s, streams) for s in systems if s.name in holders},
             scaling=bench.scaling(yard, args.workers),
             decoding=Decoding(*dialects.per_event("openai_chat", "anthropic_messages")),
+            routing=routing.measure(yard, bench.clients),
         )
     FOLDER.mkdir(parents=True, exist_ok=True)
     text = markdown(run, time.monotonic() - begun)

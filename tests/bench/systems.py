@@ -44,6 +44,8 @@ class System:
     translates: bool = False
     log: Path | None = None
     """of the whole gateway, where it is one"""
+    config: Path | None = None
+    """its file"""
 
 
 class Yard:
@@ -83,7 +85,7 @@ class Yard:
         assert worker.stdout is not None
         worker.stdout.readline()
         acme = Provider(
-            name="acme", dialect="openai_chat", endpoint=self._endpoint("/v1"), models=("*",)
+            name="acme", dialect="openai_chat", endpoint=self.endpoint("/v1"), models=("*",)
         )
         settings = Settings(server=Server(port=port), providers={"acme": acme})
         layout = Layout(folder / "data", folder / "run")
@@ -93,13 +95,22 @@ class Yard:
         envoy = self._envoy(module, bootstrap)
         return System(name, port, {"Envoy": [envoy], "worker": [worker.pid]})
 
-    def sluice(self, name: str, *, transport: str = "native", workers: int = 1) -> System:
-        """The whole gateway: a key to check, routing, metrics, a log line for each exchange."""
+    def sluice(
+        self,
+        name: str,
+        *,
+        transport: str = "native",
+        workers: int = 1,
+        blocks: Mapping[str, object] | None = None,
+    ) -> System:
+        """The whole gateway: a key to check, routing, metrics, a log line for each exchange.
+        `blocks` of its configuration stand in place of the usual ones."""
         port = free_port()
         folder = self._folder / f"sluice-{port}"
         folder.mkdir()
         config = folder / "sluice.yaml"
-        config.write_text(json.dumps(self._config(port, folder, transport, workers)))
+        settings = {**self._config(port, folder, transport, workers), **(blocks or {})}
+        config.write_text(json.dumps(settings))
         command = [str(Path(sys.executable).with_name("sluice")), "up", "--config", str(config)]
         log = folder / "log"
         running = self._enter(command, log)
@@ -108,15 +119,15 @@ class Yard:
         crew = [pid for part, pid in found.items() if part.startswith("worker")]
         rest = [running.pid, found["admin"]]
         parts = {"Envoy": [found["envoy"]], "worker": crew, "rest": rest}
-        return System(name, port, parts, translates=True, log=log)
+        return System(name, port, parts, translates=True, log=log, config=config)
 
     def _config(
         self, port: int, folder: Path, transport: str, workers: int
     ) -> Mapping[str, object]:
-        acme = {"dialect": "openai_chat", "endpoint": self._endpoint("/v1"), "models": ["*"]}
+        acme = {"dialect": "openai_chat", "endpoint": self.endpoint("/v1"), "models": ["*"]}
         claude = {
             "dialect": "anthropic_messages",
-            "endpoint": self._endpoint("/v1"),
+            "endpoint": self.endpoint("/v1"),
             "models": [CLAUDE],
         }
         key = {"api_key": "provider-secret"}
@@ -131,7 +142,8 @@ class Yard:
             "log": {"access": False, "format": "json"},
         }
 
-    def _endpoint(self, path: str) -> str:
+    def endpoint(self, path: str) -> str:
+        """Of the upstream, as a provider's configuration has it."""
         return f"http://127.0.0.1:{self._upstream}{path}"
 
     def _start_upstream(self) -> int:

@@ -21,6 +21,9 @@ SIZES = (1, 10, 100)
 HELD = "held"
 """the model whose stream begins and never goes on"""
 CLAUDE = "claude"
+ILL = "ill"
+"""models whose names begin like this are answered with 529"""
+ILL_NAMES = 24
 _USED = {"prompt_tokens": 250, "completion_tokens": EVENTS, "total_tokens": 250 + EVENTS}
 _WORDS = "lorem ipsum dolor "
 
@@ -80,6 +83,8 @@ def write_replies(folder: Path) -> None:
         (folder / case.model).write_bytes(_whole(reply(case)[0]))
     for case in (streamed(1), translated(1)):
         (folder / case.model).write_bytes(_pieces(reply(case), over=True))
+    for number in range(ILL_NAMES):
+        (folder / f"{ILL}-{number}").write_bytes(_overloaded())
     (folder / HELD).write_bytes(_pieces(reply(streamed(1))[:2], over=False))
 
 
@@ -114,6 +119,12 @@ def _completion(kb: int) -> dict[str, object]:
 
 def _whole(body: bytes) -> bytes:
     head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _overloaded() -> bytes:
+    body = _json({"error": {"message": "busy", "type": "overloaded_error", "code": None}})
+    head = "HTTP/1.1 529 Overloaded\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

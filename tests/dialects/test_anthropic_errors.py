@@ -12,6 +12,7 @@ from extproc.dialects.anthropic_messages import DIALECT
 from extproc.model.dialect import RateLimit, ReplyHead
 from extproc.model.errors import (
     BudgetSpent,
+    ContentBlocked,
     ContextTooLong,
     GatewayError,
     Internal,
@@ -72,6 +73,7 @@ def test_what_anthropic_says(status: int, kind: str, expected: type[GatewayError
     ("status", "body", "expected"),
     [
         (400, envelope("x", "prompt is too long: 200001 tokens > 200000 maximum"), ContextTooLong),
+        (400, envelope("x", "Output blocked by content filtering policy"), ContentBlocked),
         (400, envelope("x", "Your credit balance is too low to access the API."), BudgetSpent),
         (429, {"message": "Too many tokens, please wait"}, RateLimited),
         (400, {"message": "Input is too long for requested model."}, ContextTooLong),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from extproc.config.load import load
+from extproc.config.schema import Settings
 from tests.e2e.harness import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def run(argv: list[str], text: str, gateway: Gateway) -> str:
 
 
 def test_there_are_blocks_to_run() -> None:
-    assert len(blocks("bash")) == 7
+    assert len(blocks("bash")) == 8
     assert len(blocks("python")) == 1
 
 
@@ -50,12 +51,22 @@ def test_the_sdk_lines_work(keyless: Gateway, text: str) -> None:
 
 
 def test_its_settings_are_good(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    """Its models too, by the providers that it has elsewhere and one more."""
+    models, whole = blocks("yaml")
+    names = ("ACME_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
     file = tmp_path / "sluice.yaml"
-    file.write_text(text)
-    settings = load(file, {"ACME_KEY": "a", "OPENAI_API_KEY": "o"})
-    assert settings.warnings == ()
-    assert [p.unavailable for p in settings.providers.values()] == [None, None]
+
+    def settings(text: str) -> Settings:
+        file.write_text(text)
+        found = load(file, dict.fromkeys(names, "x" * 20))
+        assert found.warnings == ()
+        assert {p.unavailable for p in found.providers.values()} == {None}
+        return found
+
+    settings(whole)
+    providers, _, _ = whole.partition("models:\n")
+    found = settings(f"{providers}  anthropic: {{}}\n{models}")
+    assert len(found.models["chat"].targets) == 3
 
 
 def test_its_links_lead_somewhere() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 import stat
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ import httpx
 import msgspec
 import pytest
 
-from extproc.config.names import ATTEMPT_CLUSTER, provider_cluster
+from extproc.config.layout import Layout
+from extproc.config.names import ATTEMPT_CLUSTER, COPIES_LISTENER, provider_cluster
 from extproc.config.schema import Limits, Provider, ProviderTls, Server, Settings
 from extproc.envoygen.nodes import FILTER, ROUTES, Node, typed
 from extproc.envoygen.render import KINDS, EnvoyFiles
@@ -38,16 +40,26 @@ async def test_files_go_live_and_a_changed_one_replaces_its_own() -> None:
         async with running(layout) as envoy:
             for kind in KINDS:
                 await envoy.until(kind, first.version(kind))
-            assert stat.S_IMODE(layout.envoy_admin_socket.stat().st_mode) == 0o600
+            for socket in (layout.envoy_admin_socket, layout.copies_socket):
+                assert stat.S_IMODE(socket.stat().st_mode) == 0o600
 
             changed = rendered(msgspec.structs.replace(settings, limits=Limits(body=1000)), layout)
             assert write(changed, layout) == ("rds", "lds")
             for kind in KINDS:
                 await envoy.until(kind, changed.version(kind))
-            # the hop has another limit, and the clients' connections are not drained
-            assert await modified(envoy) == 1
+            # the inner ones have another limit, and the clients' connections are not drained
+            assert await modified(envoy) == 2
             assert '"request_body_buffer_limit": "2000"' in await inside(envoy, ATTEMPT_CLUSTER)
+            assert '"request_body_buffer_limit": "1000"' in await inside(envoy, COPIES_LISTENER)
+            assert stat.S_IMODE(layout.copies_socket.stat().st_mode) == 0o600
             assert envoy.log.read_text() == ""
+
+
+async def private(layout: Layout, path: str) -> int:
+    """What the private listener answers."""
+    transport = httpx.AsyncHTTPTransport(uds=str(layout.copies_socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        return (await http.get(path)).status_code
 
 
 async def modified(envoy: RunningEnvoy) -> int:
@@ -62,6 +74,27 @@ async def inside(envoy: RunningEnvoy, listener: str) -> str:
     told = await envoy.admin.get("/config_dump", params={"resource": "dynamic_listeners"})
     (found,) = (one for one in told.json()["configs"] if one["name"] == listener)
     return json.dumps(found["active_state"])
+
+
+async def test_the_private_listener_manages_nothing_and_ends_each_connection_at_once() -> None:
+    settings = on_port(minimal(), free_port())
+    async with short_layout() as layout:
+        write(rendered(settings, layout), layout)
+        async with running(layout) as envoy:
+            # No worker listens here, and the admin process is not asked.
+            assert await private(layout, "/admin/x") == 503
+            read, written = await asyncio.open_unix_connection(layout.copies_socket)
+            written.write(b"GET /query HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            begun = time.monotonic()
+            assert (await read.read()).startswith(b"HTTP/1.1 503")
+            # Envoy's own delay is a whole second.
+            assert time.monotonic() - begun < 0.8
+            written.close()
+
+            changed = rendered(msgspec.structs.replace(settings, limits=Limits(body=1000)), layout)
+            write(changed, layout)
+            await envoy.until("lds", changed.version("lds"))
+            assert await private(layout, "/query") == 503
 
 
 async def test_what_envoy_answers_by_itself() -> None:

@@ -14,10 +14,15 @@ from extproc.flow.messages import Continue, Reply
 from extproc.model.call import Attempt, Call, Ending, Failure, Outcome
 from extproc.model.errors import ContentBlocked, Timeout, Unsupported
 from extproc.model.stage import Stage
+from extproc.routing.breaker import State
 from tests.flow.hops import (
     BODIES,
     BROKEN,
+    LAST,
+    PING,
+    ROLE,
     VIA,
+    WORD,
     Hop,
     again,
     ask,
@@ -327,15 +332,18 @@ async def test_a_resting_target_is_not_asked() -> None:
 
 
 async def test_the_budget_of_retries() -> None:
+    """It is for asking the same target again: who is next is asked anyway."""
     budget = RetryBudget(percent=0, minimum=1)
-    config = targets("a", "b", "c", routing=Routing(budget=budget))
+    config = targets("a", "b", "c", same=1, base=0.001, attempts=6, routing=Routing(budget=budget))
     hop = Hop(config)
     await hop.out()
-    attempt, _ = await hop.begin()
-    again(attempt.on_head(head(503)))
-    attempt, _ = await hop.begin()
-    assert attempt.on_head(head(503)) is Word.PASS
+    for wanted in "aab":
+        attempt, sent = await hop.begin()
+        assert dict(sent.set)[":path"].startswith(f"/{wanted}/")
+        again(attempt.on_head(head(503)))
     assert "struck:retry_budget" in hop.exchange.record.why
+    _, sent = await hop.begin()
+    assert dict(sent.set)[":path"].startswith("/c/")
 
 
 async def test_a_target_that_cannot_carry_it_is_passed_over() -> None:
@@ -639,3 +647,66 @@ async def test_a_place_that_is_taken_meanwhile() -> None:
     _, sent = await second.begin()
     assert dict(sent.set)[":path"].startswith("/b/")
     assert second.exchange.record.why[-1] == "struck:breaker"
+
+
+# What is told to those who keep count of targets.
+
+
+@pytest.mark.parametrize("watched", ["alone", "passed", "held"])
+async def test_the_first_content_of_a_stream_is_noted(watched: str) -> None:
+    """A role, a ping and the head are none."""
+    window = Window(seconds=9.0) if watched == "held" else None
+    hop = Hop(targets("a", "b", attempts=1 if watched == "alone" else 8, window=window))
+    await hop.out(ask(stream=True))
+    began = hop.clock.now
+    attempt = None
+    if watched != "alone" or window:
+        attempt, _ = await hop.begin()
+        attempt.on_head(stream_head())
+    if attempt is not None and watched == "held":
+        for content in (ROLE, PING, WORD):
+            hop.clock.advance(1.0)
+            attempt.on_piece(piece(content))
+    await hop.reply_head(200, "text/event-stream")
+    for content in (ROLE, PING, WORD, WORD + LAST):
+        hop.clock.advance(1.0)
+        await hop.reply_body(content, end=content.endswith(LAST))
+    record = await hop.exchange.close()
+    assert [(t.failure, t.first_at) for t in record.tried] == [(None, began + 3.0)]
+    assert hop.machine.health.latency("a/m") == pytest.approx(3.0)
+
+
+async def test_of_a_whole_reply_it_is_when_it_came() -> None:
+    hop = Hop(targets("a", "b"))
+    await hop.out()
+    attempt, _ = await hop.begin()
+    attempt.on_head(head())
+    hop.clock.advance(1.0)
+    await hop.passes(good("a"))
+    (tried,) = (await hop.exchange.close()).tried
+    assert tried.first_at == tried.began + 1.0
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_who_came_before_it_opened_gives_back_no_trial_s_place(waits: bool) -> None:
+    """One that waits behind a pause, or for an answer, is given up: the trial that runs still runs."""
+    terms = Routing(breaker=Breaker(failures=1, open=1.0))
+    hop = Hop(targets("a", "b", same=1, base=4.0, routing=terms))
+    await hop.out()
+    attempt, _ = await hop.begin()
+    if waits:
+        again(attempt.on_head(head(429, retry_after="0")))
+    health, clock = hop.machine.health, hop.clock
+    other = Hop(hop.config, clock=clock)
+    other.machine.known = health
+    clock.advance(0.1)
+    await other.out()
+    failing, _ = await other.begin()
+    failing.on_head(head(503))
+    await other.exchange.close()
+    assert health.standing("a/m").state is State.OPEN
+    clock.advance(1.0)
+    assert health.admits("a/m"), "the one trial"
+    health.begun("a/m")
+    await hop.exchange.close()
+    assert not health.admits("a/m"), "its place is still taken"

@@ -300,3 +300,41 @@ def test_the_answer_is_the_same_with_and_without_a_directive(mock: MockProvider)
     texts = [json.loads(r.body)["choices"][0]["message"]["content"] for r in (plain, marked)]
     assert texts[0] == texts[1]
     assert PROMPT in texts[0]
+
+
+def test_every_strikes_now_and_then(mock: MockProvider) -> None:
+    statuses = [ask(mock, "status=500 every=3").status for _ in range(7)]
+    assert statuses == [200, 200, 500, 200, 200, 500, 200]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_good_status_with_an_empty_body(mock: MockProvider, stream: bool) -> None:
+    reply = ask(mock, "status=200 body=empty", stream=stream)
+    assert (reply.status, reply.body) == (200, b"")
+
+
+def test_what_is_said_whatever_was_asked_for(mock: MockProvider) -> None:
+    fields = {"response_format": {"type": "json_object"}}
+    body = chat(prompt="[[mock say=no%20JSON]] hi", **fields)
+    said = json.loads(send(mock, request(body)).body)
+    assert said["choices"][0]["message"]["content"] == "no JSON"
+
+
+GOOGLE = "/v1beta/models/g:"
+REFUSALS = {
+    ("/v1/chat/completions", "context_length"): "context_length_exceeded",
+    ("/v1/chat/completions", "content_filter"): '"code":"content_filter"',
+    ("/v1/messages", "context_length"): "prompt is too long",
+    ("/v1/messages", "content_filter"): "blocked by content filtering",
+    (GOOGLE + "generateContent", "context_length"): "exceeds the maximum number of tokens",
+    (GOOGLE + "generateContent", "content_filter"): '{"promptFeedback":{"blockReason"',
+    (GOOGLE + "streamGenerateContent?alt=sse", "content_filter"): 'data: {"promptFeedback"',
+}
+
+
+@pytest.mark.parametrize(("path", "kind"), REFUSALS)
+def test_refusals_in_a_providers_own_words(mock: MockProvider, path: str, kind: str) -> None:
+    headers = "anthropic-version: 2023-06-01\r\n"
+    reply = send(mock, request(b"{}", path=f"/fault/refuse={kind}{path}", headers=headers))
+    assert reply.status == (200 if "models" in path and kind == "content_filter" else 400)
+    assert REFUSALS[path, kind] in reply.body.decode()

@@ -7,7 +7,7 @@ that holds for none but the last.
 from __future__ import annotations
 
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from extproc.config.schema import Strategy, TargetRef
 from extproc.routing.router import plan
@@ -15,6 +15,7 @@ from tests.kit import provider
 from tests.routing.world import World, chat, target
 
 TARGETS = 50
+NAMES = [f"p{number}" for number in range(TARGETS)]
 CALLS, ROUNDS = 2000, 5
 
 
@@ -32,16 +33,28 @@ def decision(refs: list[TargetRef], strategy: Strategy) -> float:
     return microseconds(lambda: plan(world.atlas, world.health, asked))
 
 
-def main() -> None:
-    names = [f"p{number}" for number in range(TARGETS)]
+def decisions() -> Mapping[str, float]:
+    """By strategy."""
+    found: dict[str, float] = {}
     for strategy in Strategy:
         weighs = strategy in (Strategy.WEIGHTED, Strategy.STICKY)
-        refs = [target(n, weight=1.0 + i % 3 if weighs else 1.0) for i, n in enumerate(names)]
-        print(f"{strategy:16} {decision(refs, strategy):6.2f}")
+        refs = [target(n, weight=1.0 + i % 3 if weighs else 1.0) for i, n in enumerate(NAMES)]
+        found[strategy.value] = decision(refs, strategy)
+    return found
+
+
+def condition() -> float:
+    """What one more costs."""
     when = 'headers["x-tier"] == "silver" && request.tokens > 100'
-    refs = [target(name, when=when) for name in names[:-1]] + [target(names[-1])]
-    each = (decision(refs, Strategy.ORDER) - decision([target("p")] * 2, Strategy.ORDER)) / TARGETS
-    print(f"each condition   {each:6.2f}")
+    refs = [target(name, when=when) for name in NAMES[:-1]] + [target(NAMES[-1])]
+    without = decision([target("p")] * 2, Strategy.ORDER)
+    return (decision(refs, Strategy.ORDER) - without) / TARGETS
+
+
+def main() -> None:
+    for strategy, took in decisions().items():
+        print(f"{strategy:16} {took:6.2f}")
+    print(f"each condition   {condition():6.2f}")
     plain = World.of([target("a")])
     asked = plain.asked(chat(model="gpt-4o"))
     print(f"plain name       {microseconds(lambda: plan(plain.atlas, plain.health, asked)):6.2f}")

@@ -9,7 +9,9 @@ import pytest
 from extproc.config.schema import Retry, Strategy
 from extproc.model.call import Capabilities
 from extproc.model.chat import Sampling, Tool
+from extproc.model.embed import Count
 from extproc.model.errors import NotFound
+from extproc.routing.explain import carried
 from extproc.routing.reasons import Why
 from tests.kit import provider
 from tests.routing.world import World, chat, target
@@ -90,6 +92,7 @@ def test_an_error_is_told_and_not_raised() -> None:
     assert told.as_json()["error"] == {
         "status": 503,
         "kind": "overloaded",
+        "code": None,
         "message": told.error.message,
         "retry_after": told.error.retry_after,
     }
@@ -104,3 +107,63 @@ def test_a_plain_name_has_one_candidate() -> None:
     assert told.plan is not None
     assert told.plan.why == ("name",)
     assert told.candidates[0].cost == pytest.approx(0.505)
+
+
+def test_steps_are_the_plans_attempts() -> None:
+    world = World.of([target("a"), target("b")], retry=Retry(attempts=3, same=1))
+    told = world.explain()
+    assert told.plan is not None
+    assert tuple(step.planned for step in told.steps) == told.plan.targets
+    assert tuple(step.pause for step in told.steps) == told.plan.pauses
+    assert [step.as_json()["number"] for step in told.steps] == [1, 2, 3]
+
+
+def speaking(**dialects: str) -> World:
+    """One group for each provider, in this order."""
+    known = {name: provider(name, dialect=dialect) for name, dialect in dialects.items()}
+    groups = [[target(name)] for name in dialects]
+    return World.of(*groups, providers=known, retry=Retry(attempts=4, same=1))
+
+
+def test_a_target_that_cannot_carry_it_is_passed_over_with_all_its_attempts() -> None:
+    world = speaking(a="anthropic_messages", b="openai_chat")
+    request = chat(sampling=Sampling(logit_bias={"1": 1.0}))
+    told = carried(world.explain(request), request, {})
+    assert [(step.number, step.planned.target.provider) for step in told.steps] == [
+        (1, "b"),
+        (2, "b"),
+    ]
+    assert [(one.struck, one.attempts) for one in told.candidates] == [
+        (Why.STRUCK_UNSUPPORTED, ()),
+        (None, (1, 2)),
+    ]
+    assert "logit_bias" in told.candidates[0].detail
+    assert told.why[-1] == Why.STRUCK_UNSUPPORTED
+    late = carried(speaking(a="openai_chat", b="anthropic_messages").explain(request), request, {})
+    assert [step.planned.target.provider for step in late.steps] == ["a", "a"]
+    assert Why.STRUCK_UNSUPPORTED not in late.why, "no attempt has come to it yet"
+
+
+def test_where_none_can_carry_it_the_first_refusal_is_the_error_in_the_clients_words() -> None:
+    request = chat(sampling=Sampling(logit_bias={"1": 1.0}))
+    world = speaking(a="anthropic_messages", b="cohere_chat")
+    told = carried(world.explain(request), request, {"logit_bias": "bias"})
+    assert told.plan is None
+    assert (told.steps, told.why) == ((), ())
+    assert told.error is not None
+    assert "`bias`" in told.error.message
+
+
+def test_what_is_dropped_is_told_of_each_attempt() -> None:
+    request = chat(sampling=Sampling(seed=1))
+    told = carried(
+        speaking(a="anthropic_messages", b="openai_chat").explain(request), request, {"seed": "s"}
+    )
+    assert [step.dropped for step in told.steps] == [("s",), ("s",), (), ()]
+
+
+def test_a_count_that_nobody_can_make_is_no_error() -> None:
+    request = Count(chat())
+    told = carried(speaking(a="openai_chat").explain(request), request, {})
+    assert (told.error, told.steps) == (None, ())
+    assert told.candidates[0].struck is Why.STRUCK_UNSUPPORTED

@@ -421,5 +421,19 @@ def test_the_view_says_all_that_is_known() -> None:
     worker.bad(2)
     seen = worker.health.view()[KEY]
     assert (seen.state, seen.until) == (State.OPEN, worker.clock.unix + 15.0)
+    assert seen.since == worker.clock.unix
     assert (seen.busy, seen.trials, seen.attempts) == (1, 0, 0)
     assert (seen.latency, seen.throughput) == (pytest.approx(0.5), pytest.approx(10.0))
+
+
+def test_a_cooldown_is_told_once() -> None:
+    worker = Worker()
+    for _ in range(2):
+        worker.attempt(Failure.RATE_LIMIT, status=429, retry_after=5.0)
+        worker.clock.advance(2.0)
+    assert worker.told == [(KEY, State.COOLING, "left alone for 5 s")]
+    seen = worker.health.view()[KEY]
+    assert (seen.state, seen.since) == (State.COOLING, worker.clock.unix - 2.0)
+    worker.clock.advance(5.0)
+    worker.attempt(Failure.RATE_LIMIT, status=429)
+    assert worker.told[1:] == [(KEY, State.COOLING, "left alone for 2 s")]

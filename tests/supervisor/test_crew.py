@@ -55,7 +55,12 @@ class Scene:
         fd = os.open(log, os.O_WRONLY | os.O_CREAT)
         clock = SystemClock()
         self.crew = Crew(
-            ONE, Layout(folder, folder), Log(fd, "test", "debug", "json", clock), clock, 1.0
+            ONE,
+            Layout(folder, folder),
+            Log(fd, "test", "debug", "json", clock),
+            clock,
+            b"secret",
+            1.0,
         )
         self.processes: dict[str, Process] = {}
         self.tasks: list[asyncio.Task[None]] = []

@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from extproc.model.call import Outcome
 from extproc.model.errors import Kind, Origin
+from extproc.model.ports import Fate
 from extproc.model.reply import Units, Usage
-from extproc.telemetry import ExchangeRecord, Metrics, collect, reset, summary, worker_gone
-from extproc.telemetry.metrics import MAX_HISTOGRAMS, MAX_SERIES
+from extproc.telemetry import Chosen, ExchangeRecord, Metrics, collect, reset, summary, worker_gone
+from extproc.telemetry.series import MAX_HISTOGRAMS, MAX_SERIES
 
 ANSWERED = ExchangeRecord(
     dialect="openai_chat",
@@ -118,6 +119,46 @@ def test_every_number_of_an_exchange(tmp_path: Path):
     assert at("sluice_refused_total", reason="auth") == 1
     assert at("sluice_refused_total", reason="draining") == 1
     assert at("sluice_log_lines_lost_total") == 3
+
+
+def test_what_was_tried_and_refused_and_drawn(tmp_path: Path):
+    metrics = Metrics(tmp_path, "worker-1")
+    tried = (("acme", "overloaded"), ("bert", "ok"))
+    fell = Chosen(attempts=tried, fallbacks=("overloaded",), label="arm-b")
+    for _ in range(2):
+        metrics.exchange(replace(ANSWERED, chosen=fell))
+    given_up = Chosen(attempts=(("acme", "reset"),), refused=True)
+    metrics.exchange(replace(FAILED, model="fast", chosen=given_up))
+    found = {
+        key: number
+        for key, number in read(collect(tmp_path)).items()
+        if key[0].startswith(("sluice_attempts", "sluice_fall", "sluice_retries", "sluice_labels"))
+    }
+
+    def key(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+        return f"sluice_{name}_total", tuple(sorted({"model": "fast", **labels}.items()))
+
+    assert found == {
+        key("attempts", provider="acme", result="overloaded"): 2,
+        key("attempts", provider="acme", result="reset"): 1,
+        key("attempts", provider="bert", result="ok"): 2,
+        key("fallbacks", failure="overloaded"): 2,
+        key("retries_refused"): 1,
+        key("labels", label="arm-b", outcome="ok"): 2,
+    }
+
+
+def test_how_targets_stand_and_how_often_they_turned(tmp_path: Path):
+    metrics = Metrics(tmp_path, "worker-1")
+    metrics.turned("acme", "gpt", "open")
+    metrics.turned("acme", "gpt", "open")
+    place = {"provider": "acme", "model": "gpt"}
+    assert value(tmp_path, "sluice_target_turns_total", **place, state="open") == 2
+    for openmetrics in (False, True):
+        text = collect(tmp_path, openmetrics=openmetrics, targets={("acme", "gpt", "open"): 1})
+        line = next(one for one in text.splitlines() if one.startswith("sluice_targets{"))
+        assert line == 'sluice_targets{model="gpt",provider="acme",state="open"} 1.0'
+    assert "sluice_targets" not in collect(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -297,3 +338,33 @@ def test_without_a_directory_nothing_is_written(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     Metrics(None, "worker-1").exchange(ANSWERED)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shadow_copies_are_counted_apart(tmp_path: Path):
+    metrics = Metrics(tmp_path, "worker-1")
+    metrics.exchange(ANSWERED)
+    before = {name: number for name, number in read(collect(tmp_path)).items() if number}
+    metrics.exchange(replace(ANSWERED, shadow=True))
+    metrics.exchange(replace(FAILED, shadow=True))
+    metrics.exchange(replace(REFUSED, shadow=True))
+    metrics.copied(Fate.DROPPED)
+    after = read(collect(tmp_path))
+    assert {name: after[name] for name in before} == before
+    grown = {name for (name, _), number in after.items() if number} - {n for n, _ in before}
+    assert grown
+    assert all(name.startswith("sluice_shadow_") for name in grown)
+    place = {"dialect": "openai_chat", "provider": "acme"}
+    assert (
+        value(
+            tmp_path,
+            "sluice_shadow_requests_total",
+            **place,
+            model="fast",
+            outcome="ok",
+            status="200",
+        )
+        == 1
+    )
+    assert value(tmp_path, "sluice_shadow_cost_usd_total", provider="acme") == 0.25
+    assert value(tmp_path, "sluice_shadow_tokens_total", provider="acme", kind="output") == 20
+    assert value(tmp_path, "sluice_shadow_copies_total", fate="dropped") == 1

@@ -20,6 +20,7 @@ from extproc.model.chat import Json
 from extproc.model.dialect import Headers, WireReply
 from extproc.model.errors import (
     BudgetSpent,
+    ContentBlocked,
     ContextTooLong,
     GatewayError,
     Kind,
@@ -29,6 +30,7 @@ from extproc.model.errors import (
 _TOO_LONG = re.compile(
     r"prompt is too long|exceeds? (the )?context (limit|window)|input is too long", re.I
 )
+_BLOCKED = re.compile(r"blocked by (our )?content filter", re.I)
 _SPENT = re.compile(r"credit balance is too low|usage limits?\b.*regain access", re.I)
 
 
@@ -94,6 +96,8 @@ def _classify(status: int, error: Mapping[str, Json], retry_after: float | None)
         make = Overloaded
     elif status in (400, 413) and _TOO_LONG.search(text):
         make = ContextTooLong
+    elif status == 400 and _BLOCKED.search(text):
+        make = ContentBlocked
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
     word = code[:128] if isinstance(code, str) and code else None

@@ -129,7 +129,7 @@ def _choice(
         return Choice(_REFUSAL, (), "stop", logprobs=False, refused=True)
     words = faults.events if faults.words is None else faults.words
     pieces = writer.write(prompt, words, variant)
-    document = _document(fields.get("response_format"), "".join(pieces))
+    document = faults.say or _document(fields.get("response_format"), "".join(pieces))
     if document is not None:
         pieces = list(slices(document, None))
     pieces = _stop(pieces, fields.get("stop"))

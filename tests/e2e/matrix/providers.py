@@ -277,4 +277,25 @@ def blocks(mock: MockProvider, account: Path) -> dict[str, Any]:
         for skill, model in {"": provider.model, **provider.skills}.items()
     }
     configured = {name: provider.configured(mock, account) for name, provider in named.items()}
-    return {"providers": configured, "models": aliases}
+    configured["away"] = {
+        "dialect": "anthropic_messages",
+        "endpoint": f"{mock.url}/fault/status=529",
+        "api_key": "${ACME_KEY}",
+        "models": ["away-model"],
+    }
+    away = {"provider": "away", "model": "away-model"}
+    fallen = {fallen_to(name): {"targets": [away, *to]} for name, to in aliases.items()}
+    return {
+        "providers": configured,
+        "models": {**aliases, **fallen},
+        # who is away is asked each time
+        "routing": {
+            "breaker": {"failures": 1000, "minimum": 100000},
+            "budget": {"minimum": 100000},
+        },
+    }
+
+
+def fallen_to(alias: str) -> str:
+    """What clients call a model whose first provider is away, so that this one answers."""
+    return f"fallen-to-{alias}"

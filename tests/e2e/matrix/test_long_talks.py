@@ -30,7 +30,7 @@ from tests.e2e.matrix.clients import (
     ResponsesClient,
 )
 from tests.e2e.matrix.matrix import Matrix
-from tests.e2e.matrix.providers import PROVIDERS, alias
+from tests.e2e.matrix.providers import PROVIDERS, alias, fallen_to
 from tests.e2e.matrix.run import asked
 from tests.e2e.matrix.scenarios.tools import WEATHER
 from tests.e2e.matrix.talk import Ask, Client, Result, Said
@@ -47,25 +47,31 @@ SEALS: Mapping[str, str] = {
 """what a provider signs with"""
 STOPS = (*SEALS, "openai_chat", "ollama_chat", "cohere_chat")
 """the way of a talk, again and again"""
+FOREIGN = tuple(seal for name, seal in SEALS.items() if name != "anthropic_messages")
+"""to the provider that is away"""
 TURNS = 20
 KEEPS_SEALS = (AnthropicClient, ResponsesClient, GeminiClient, BedrockClient)
 KEEPS_NONE = (ChatClient, OllamaClient, CohereClient)
-
-of_streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
 def on(provider: str) -> str:
     return alias(provider, "thinking" if "thinking" in PROVIDERS[provider].skills else "")
 
 
-@of_streams
+@pytest.mark.parametrize(
+    ("falls", "stream"),
+    [(False, False), (False, True), (True, True)],
+    ids=["whole", "streamed", "by fallback"],
+)
 @pytest.mark.parametrize("client", [*KEEPS_SEALS, *KEEPS_NONE], ids=lambda kind: kind.dialect)
 def test_a_talk_that_moves_at_every_turn(
-    matrix: Matrix, client: type[Client], stream: bool
+    matrix: Matrix, client: type[Client], falls: bool, stream: bool
 ) -> None:
-    """Thinking and tools over seven providers; a move may come between a call and its result."""
+    """Row A12: thinking and tools over seven providers; a move may come between a call and its
+    result, and also because the provider that was asked first is away."""
     sdk, mock = matrix.client(client), matrix.gateway.mock
-    talk = sdk.talk(Ask(on(STOPS[0]), tools=(WEATHER,), think=True))
+    name = (lambda provider: fallen_to(on(provider))) if falls else on
+    talk = sdk.talk(Ask(name(STOPS[0]), tools=(WEATHER,), think=True))
     sealed: Counter[str] = Counter()
     said, texts = Said(), list[str]()
     for turn in range(TURNS):
@@ -76,10 +82,13 @@ def test_a_talk_that_moves_at_every_turn(
         else:
             talk.user(text)
         texts.append(text)
-        talk.move(on(provider))
+        talk.move(name(provider))
         mock.clear()
         said = talk.ask(stream=stream)
-        (request,) = asked(mock.requests)
+        *away, request = asked(mock.requests)
+        assert len(away) == falls
+        for refused in away:
+            assert not any(seal in refused.text for seal in FOREIGN)
         body = json.dumps(request.json)
         assert all(one in body for one in texts), (turn, provider)
         seals = {name: body.count(seal) for name, seal in SEALS.items()}

@@ -1,0 +1,69 @@
+"""What providers say when a request itself is at fault: each in its own words and envelope.
+
+Takes a speaker and a kind of `refuse=KIND`, gives its `Answer`. A language without a
+word of its own for a kind answers as OpenAI would, in its own envelope. Google tells
+of a blocked prompt in a good reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+import orjson
+
+from extproc.mock.answer import IDENT, Answer, Asked, Speaker
+from extproc.mock.faults import KINDS
+
+CONTEXT, FILTER = KINDS
+
+_WORDS: Mapping[tuple[str, str], str] = {
+    ("anthropic_messages", CONTEXT): "prompt is too long: 210000 tokens > 200000 maximum",
+    ("anthropic_messages", FILTER): "Output blocked by content filtering policy",
+    ("bedrock_converse", CONTEXT): "Input is too long for requested model.",
+    ("cohere_chat", CONTEXT): "too many tokens: size limit exceeded by 82000 tokens.",
+    ("gemini_generate", CONTEXT): (
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
+    ),
+}
+_OPENAI: Mapping[str, tuple[str, str]] = {
+    CONTEXT: (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in"
+        " 210000 tokens. Please reduce the length of the messages.",
+        "context_length_exceeded",
+    ),
+    FILTER: (
+        "The response was filtered due to the prompt triggering the content management policy."
+        " Please modify your prompt and retry.",
+        "content_filter",
+    ),
+}
+
+
+def refusal(kind: str, asked: Asked, speaker: Speaker) -> Answer:
+    """The answer of a provider that cannot, or will not, take this request."""
+    if (speaker.name, kind) == ("gemini_generate", FILTER):
+        return _blocked(asked)
+    message, code = _OPENAI[kind]
+    answer = speaker.error(400, _WORDS.get((speaker.name, kind), message))
+    if not speaker.name.startswith("openai_"):
+        return answer
+    body = cast("dict[str, dict[str, object]]", orjson.loads(answer.body))
+    error = {**body["error"], "code": code}
+    return replace(answer, body=orjson.dumps({**body, "error": error}))
+
+
+def _blocked(asked: Asked) -> Answer:
+    said = orjson.dumps(
+        {
+            "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"},
+            "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3},
+            "modelVersion": "gemini",
+            "responseId": IDENT.decode(),
+        }
+    )
+    if "alt=sse" in asked.path:
+        return Answer(200, "text/event-stream", events=(b"data: " + said + b"\r\n\r\n",))
+    streams = ":streamGenerateContent" in asked.path
+    return Answer(200, "application/json; charset=UTF-8", b"[%b]" % said if streams else said)
