@@ -21,6 +21,13 @@ LENGTH = "length"
 CLUSTER = "cluster"
 """key in PLAN_NAMESPACE: the provider's cluster, where the exchange itself went to the hop"""
 
+FLOWS = "flows"
+"""key in PLAN_NAMESPACE: the reply is to flow, so of it and of the request no more is ever held
+than this, one of `FLOW_BUFFERS` in digits"""
+FLOW_BUFFERS = (64 * 1024, 512 * 1024, 4 * 1024 * 1024)
+"""bytes; the request as it goes out has to fit, and a whole reply that comes in the place of one
+that flows (an error) into the least of them"""
+
 CALL_STATE = "sluice.call"
 """filter state in which Envoy keeps the call id"""
 CALL_METADATA = "x-sluice-call"

@@ -29,7 +29,7 @@ from extproc.config.names import (
 from extproc.config.schema import Limits, Settings
 from extproc.envoygen.clusters import POOL_IDLE, options
 from extproc.envoygen.clusters import cluster as base
-from extproc.envoygen.filters import kept, router
+from extproc.envoygen.filters import kept, narrow, router
 from extproc.envoygen.nodes import (
     BUFFER,
     CALL_ID,
@@ -44,7 +44,7 @@ from extproc.envoygen.nodes import (
     set_header,
     typed,
 )
-from extproc.envoygen.routes import as_told
+from extproc.envoygen.routes import WIDE, as_told, flowing
 
 MOST_ATTEMPTS = 16
 """a guard: the worker ends an exchange's list of targets long before"""
@@ -108,7 +108,7 @@ def listener(settings: Settings) -> Node:
         delayed_close_timeout="0s",
         local_reply_config=_broken(),
         route_config=_routes(settings.limits),
-        http_filters=[_kept_in_mind(), _ext_proc(settings), _length(), router()],
+        http_filters=[_kept_in_mind(), _ext_proc(settings), _length(), narrow(), router()],
     )
     return typed(
         "envoy.config.listener.v3.Listener",
@@ -207,7 +207,10 @@ def _routes(limits: Limits) -> Node:
                 # with room for what rendering adds to a client's body
                 "request_body_buffer_limit": 2 * limits.body,
                 "request_headers_to_remove": ["x-forwarded-proto"],
+                "typed_per_filter_config": WIDE,
                 "routes": [
+                    # found when the worker has spoken: how it is asked was settled before
+                    *flowing(limits, as_told(0)),
                     {"match": {"prefix": "/", "headers": [held]}, "route": as_told(0)},
                     {
                         "match": {"prefix": "/"},

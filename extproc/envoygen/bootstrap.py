@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from extproc.config.layout import Layout
 from extproc.config.schema import Limits, Settings
-from extproc.envoygen.nodes import OURS_ALONE, Node, extension, pipe, watched
+from extproc.envoygen.nodes import BUFFER, OURS_ALONE, Node, extension, pipe, watched
 
 NODE_ID = "sluice"
 
@@ -30,6 +30,8 @@ def bootstrap(settings: Settings, layout: Layout) -> Node:
             extension(
                 "envoy.bootstrap.internal_listener",
                 "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+                # else a megabyte for each connection to the hop, and to a provider's proxy
+                buffer_size_kb=BUFFER // 1024,
             )
         ],
         "overload_manager": _overload(settings.limits),

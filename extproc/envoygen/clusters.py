@@ -25,6 +25,7 @@ from extproc.envoygen import tls, tunnels
 from extproc.envoygen.nodes import (
     BUFFER,
     KEEP_FREE,
+    WINDOW,
     Node,
     RenderError,
     assignment,
@@ -153,8 +154,8 @@ def _ext_proc(layout: Layout) -> Node:
                 "http2_protocol_options": {
                     # both what a worker may send ahead, and what may wait for it before the
                     # provider (or the client) is told to wait
-                    "initial_stream_window_size": BUFFER,
-                    "initial_connection_window_size": 64 * BUFFER,
+                    "initial_stream_window_size": WINDOW,
+                    "initial_connection_window_size": 64 * WINDOW,
                 }
             }
         ),
@@ -247,7 +248,7 @@ def _protocol(https: bool) -> Node:
         "auto_config": {
             "http_protocol_options": {},
             "http2_protocol_options": {
-                "initial_stream_window_size": BUFFER,
+                "initial_stream_window_size": WINDOW,
                 "initial_connection_window_size": 16 * 1024 * 1024,
                 # a model may think for minutes: tell a slow answer from a dead connection
                 "connection_keepalive": {"interval": "30s", "timeout": "10s"},

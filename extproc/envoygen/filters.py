@@ -22,6 +22,7 @@ from extproc.envoygen.nodes import (
     CALL_ID,
     EXT_PROC_TYPE,
     FILTER,
+    NARROW,
     PEER,
     Node,
     extension,
@@ -34,7 +35,7 @@ from extproc.envoygen.nodes import (
 
 def http_filters(layout: Layout) -> list[Node]:
     """In the order in which a request meets them."""
-    return [_call_id(), _discovered(layout), router()]
+    return [_call_id(), _discovered(layout), narrow(), router()]
 
 
 def _call_id() -> Node:
@@ -63,6 +64,19 @@ def _discovered(layout: Layout) -> Node:
             "type_urls": [f"type.googleapis.com/{EXT_PROC_TYPE}"],
         },
     }
+
+
+def narrow() -> Node:
+    """Behind ext_proc: it asks the route that was found with the worker's answer.
+
+    Nothing else in Envoy lowers a stream's buffer limit: routes only raise it.
+    """
+    return extension(
+        NARROW,
+        "envoy.extensions.filters.http.buffer.v3.Buffer",
+        # never asked for: every route has its own word
+        max_request_bytes=1,
+    )
 
 
 def router() -> Node:

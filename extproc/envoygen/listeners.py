@@ -26,6 +26,7 @@ from extproc.envoygen.nodes import (
     OURS_ALONE,
     ROUTES,
     STAT_PREFIX,
+    WINDOW,
     Node,
     RenderError,
     extension,
@@ -140,8 +141,8 @@ def _time_and_size(limits: Limits, headers: int = 0, header_bytes: int = 0) -> N
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 128,
-            "initial_stream_window_size": BUFFER,
-            "initial_connection_window_size": 4 * BUFFER,
+            "initial_stream_window_size": WINDOW,
+            "initial_connection_window_size": 4 * WINDOW,
         },
     }
 

@@ -24,15 +24,19 @@ FILTER = "extproc-filter"
 """the ext_proc filters' name: ECDS serves the clients', per-route settings refer to both"""
 EXT_PROC_TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
 PER_ROUTE_TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+NARROW = "sluice.narrow"
+"""the filter that lowers how much of an exchange is held; routes say to what"""
 
 CALL_ID = f"%FILTER_STATE({CALL_STATE}:PLAIN)%"
 PEER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
 OURS_ALONE = 0o600
 """the mode of a socket that Envoy makes"""
-BUFFER = 64 * 1024
-"""bytes a connection or a stream may hold before the other side is told to wait (decision 013);
-bodies that are buffered on purpose have the virtual host's own limit"""
+BUFFER = 16 * 1024
+"""bytes a connection may hold before the other side is told to wait (decision 013); bodies that
+are buffered on purpose have limits of their own (`routes`)"""
+WINDOW = 64 * 1024
+"""bytes of an HTTP/2 stream that may be on their way: the least that Envoy takes"""
 KEEP_FREE = 1_000_000
 """a circuit breaker that never opens: the downstream side is what bounds us"""
 

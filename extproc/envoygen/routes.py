@@ -12,14 +12,18 @@ from extproc.config.names import (
     CALL_HEADER,
     COPIES_LISTENER,
     DENY_CLUSTER,
+    FLOW_BUFFERS,
+    FLOWS,
     MANAGEMENT_PATHS,
     PEER_METADATA,
+    PLAN_NAMESPACE,
     ROUTE_NAMESPACE,
 )
 from extproc.config.schema import Limits
 from extproc.envoygen.nodes import (
     CALL_ID,
     FILTER,
+    NARROW,
     PEER,
     PER_ROUTE_TYPE,
     ROUTES,
@@ -31,6 +35,9 @@ from extproc.envoygen.nodes import (
 )
 
 MANAGEMENT_TIMEOUT = 30.0
+_NARROW = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
+WIDE: Node = {NARROW: typed(_NARROW, disabled=True)}
+"""a virtual host's `typed_per_filter_config`: only the routes of `flowing` narrow anything"""
 
 
 def routes(limits: Limits) -> Node:
@@ -45,11 +52,13 @@ def routes_of_ours(limits: Limits) -> Node:
 
 
 def _table(name: str, limits: Limits, particular: list[Node]) -> Node:
+    model = as_told(limits.idle_timeout)
     host: Node = {
         "name": "all",
         "domains": ["*"],
         # also bounds whole replies while they are buffered
         "request_body_buffer_limit": limits.body,
+        "typed_per_filter_config": WIDE,
         "response_headers_to_add": [set_header(CALL_HEADER, CALL_ID)],
         # here and not in ext_proc: a route is looked up again after ext_proc, and
         # finds nothing when this one is missing
@@ -57,7 +66,8 @@ def _table(name: str, limits: Limits, particular: list[Node]) -> Node:
         "routes": [
             *particular,
             # a stream may last as long as it speaks; silence is what ends it
-            {"match": {"prefix": "/"}, "route": as_told(limits.idle_timeout)},
+            *flowing(limits, model),
+            {"match": {"prefix": "/"}, "route": model},
         ],
     }
     return {"name": name, "virtual_hosts": [host]}
@@ -81,6 +91,29 @@ def _management() -> list[Node]:
         }
         for match in matches
     ]
+
+
+def flowing(limits: Limits, action: Node) -> list[Node]:
+    """Routes with this RouteAction for replies that flow: of one no more is held than its route says.
+
+    A worker's answer picks one, into which the request fits: Envoy buffers it once more.
+    """
+    return [_narrowed(size, action) for size in FLOW_BUFFERS if size < limits.body]
+
+
+def _narrowed(size: int, action: Node) -> Node:
+    plan = {
+        "filter": PLAN_NAMESPACE,
+        "path": [{"key": FLOWS}],
+        "value": {"string_match": {"exact": str(size)}},
+    }
+    return {
+        "match": {"prefix": "/", "dynamic_metadata": [plan]},
+        "route": action,
+        # the router raises the limit to its route's
+        "request_body_buffer_limit": size,
+        "typed_per_filter_config": {NARROW: typed(_NARROW, buffer={"max_request_bytes": size})},
+    }
 
 
 def as_told(idle: float) -> Node:

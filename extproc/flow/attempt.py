@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from extproc.config.names import AGAIN_HEADER
+from extproc.config.names import AGAIN_HEADER, FLOW_BUFFERS
 from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes, is_content, of_error
 from extproc.flow.messages import Continue, ResponseBody, ResponseHead
 from extproc.flow.reply import Returning, network_error
@@ -48,7 +48,7 @@ from extproc.model.value import value
 if TYPE_CHECKING:
     from extproc.flow.course import Course
 
-MOST_HELD = 64 << 10
+MOST_HELD = FLOW_BUFFERS[0]
 """bytes of a reply that may be held: with more Envoy would wait for us, and we for Envoy"""
 _NO_HEADERS: Mapping[str, str] = {}
 _JUDGING_SECONDS = 2.0

@@ -19,7 +19,7 @@ from extproc.flow.messages import Continue, Outgoing, ResponseHead, Route
 from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
 from extproc.flow.reply import Returning
-from extproc.flow.sending import carried, in_words_of, leave, prepared
+from extproc.flow.sending import carried, in_words_of, leave, narrow, prepared
 from extproc.model.call import Attempt as Try
 from extproc.model.call import Call
 from extproc.model.dialect import Dialect, Rendered, RequestHead
@@ -79,6 +79,7 @@ class Departing:
         out = leave(
             RequestHead("POST", "/", "", headers),
             to,
+            asked,
             rendered,
             record,
             received=_UNLIKE_ANY,
@@ -91,7 +92,8 @@ class Departing:
         notes = Notes(number, to, self.machine.clock.monotonic())
         returning.watch(notes)
         attempt.asked(notes, rendered, returning, asked)
-        return replace(out, set=(*out.set, *own), route=Route(out.route.clusters, ()))
+        plan = narrow(asked, len(rendered.body))
+        return replace(out, set=(*out.set, *own), route=Route(out.route.clusters, plan))
 
     def _returning(
         self, to: Planned, asked: Routed, rendered: Rendered, said: tuple[tuple[str, str], ...]

@@ -302,6 +302,7 @@ class Exchange:
         return leave(
             head,
             first,
+            asked,
             rendered,
             record,
             received=request.raw,
@@ -345,7 +346,7 @@ class Exchange:
         machine.running[record.call_id] = self
         self._state = State.SENT
         self._request_head = None
-        return depart(head, record, machine.address, hold=course.holds)
+        return depart(head, asked, record, machine.address, hold=course.holds)
 
     def attempt(self) -> hop.Attempt:
         """For a stream of the hop. Only of exchanges that are `Machine.running`."""

@@ -51,7 +51,10 @@ _NOT_OURS_TO_PASS = frozenset({401, 403})
 
 
 class Returning:
-    """`committed` is true once the head of a stream has gone out: from then on errors are events."""
+    """`committed` is true once the head of a stream has gone out: from then on errors are events.
+
+    In bytes: `limit` is of any reply, `held` of one that Envoy holds until it is whole.
+    """
 
     __slots__ = (
         "_backend",
@@ -63,6 +66,7 @@ class Returning:
         "_dialect",
         "_dropped",
         "_encoder",
+        "_held_limit",
         "_hosted",
         "_identity",
         "_limit",
@@ -84,6 +88,7 @@ class Returning:
         self,
         *,
         limit: int,
+        held: int,
         client: Dialect,
         to: Planned,
         request: Routed,
@@ -96,6 +101,7 @@ class Returning:
     ) -> None:
         """`said` are headers for the client, beside those of each reply."""
         self._limit = limit
+        self._held_limit = held
         self._client = client
         self._backend = to.backend
         self._dialect = to.dialect
@@ -149,9 +155,10 @@ class Returning:
         if encoding != "identity":
             return self._refusal(self._bad(f"compressed its reply ({encoding[:32]})"))
         length = message.headers.get("content-length", "")
+        size = int(length) if length.isdecimal() else None
         opaque = isinstance(self._request, Opaque)
-        if not opaque and length.isdecimal() and int(length) > self._limit:
-            return self._refusal(self._bad(f"sent {length} bytes; the limit is {self._limit}"))
+        if not opaque and size is not None and size > self._limit:
+            return self._refusal(self._too_large(size, self._limit))
         assert self._rendered is not None and self._request is not None
         self._decoder = self._dialect.decoder(head, self._rendered)
         if self._client is not self._dialect and (limits := self._dialect.read_limits(head)):
@@ -159,12 +166,14 @@ class Returning:
         streams = head.streams
         good = 200 <= status < 300
         if opaque:
-            return self._opaque(message, length, good=good)
+            return self._opaque(message, size, good=good)
         if good and streams != self._request.stream:
             self._raw = False
-        if self._request.stream and streams and good and not message.end:
+        # a whole reply where a stream was asked for may be more than Envoy holds of one
+        flows = streams or (size is not None and size > self._held_limit)
+        if self._request.stream and flows and good and not message.end:
             return self._begin_stream(message.headers, self._request)
-        return self._held(message, length)
+        return self._held(message, size)
 
     def instead(self, message: ResponseHead, error: GatewayError) -> Outgoing:
         """The error, whatever reply has this head."""
@@ -184,23 +193,27 @@ class Returning:
         self._record.status, self._record.bytes_out = status, len(body)
         return Reply(status, {**own, **dict(self._named()), COUNT_HEADER: "estimate"}, body)
 
-    def _held(self, message: ResponseHead, length: str) -> Outgoing:
+    def _held(self, message: ResponseHead, size: int | None) -> Outgoing:
         """Nothing goes out before the body is whole."""
         assert self._decoder is not None
         if message.end:
             # Without a body Envoy holds nothing that could be replaced: answer at once.
             failed = self._account(self._decoder.close())
             return self._refusal(failed.error if failed else self._bad("sent an empty reply"))
-        return Continue(mode=Mode.WHOLE if length.isdecimal() else Mode.BOUNDED)
+        if size is None:
+            return Continue(mode=Mode.BOUNDED)
+        if size > self._held_limit:
+            return self._refusal(self._too_large(size, self._held_limit))
+        return Continue(mode=Mode.WHOLE)
 
-    def _opaque(self, message: ResponseHead, length: str, *, good: bool) -> Outgoing:
+    def _opaque(self, message: ResponseHead, size: int | None, *, good: bool) -> Outgoing:
         """Bytes of any kind and size, which pass as they come; errors are read first."""
         assert self._request is not None
         if message.end and good:
             self._record.outcome = Outcome.OK
             return Continue(set=self._named(), remove=self._forbidden(message.headers))
         if message.end or not good:
-            return self._held(message, length)
+            return self._held(message, size)
         self._encoder = self._client.encoder(self._request, self._context)
         self._request = self._rendered = self._reply_head = None
         self._pieces = self.committed = self._raw = True
@@ -231,8 +244,8 @@ class Returning:
             return self._piece(message)
         if self._verdict is not None:
             return self._replaced(self._verdict)
-        if not message.end or len(message.body) > self._limit:
-            return self._refusal(self._bad(f"sent more than {self._limit} bytes"))
+        if not message.end or len(message.body) > self._held_limit:
+            return self._refusal(self._bad(f"sent more than {self._held_limit} bytes"))
         assert self._decoder is not None
         events = [*self._decoder.feed(message.body), *self._decoder.close()]
         return self._whole(events, message.body)
@@ -403,6 +416,9 @@ class Returning:
     def _forbidden(self, headers: Mapping[str, str], *more: str) -> tuple[str, ...]:
         """Names of the provider's headers that a client does not get."""
         return _not_passing(tuple(headers), self._client.reply_headers, more)
+
+    def _too_large(self, size: int, limit: int) -> UpstreamBad:
+        return self._bad(f"sent {size} bytes; the limit is {limit}")
 
     def _bad(self, what: str) -> UpstreamBad:
         return UpstreamBad(

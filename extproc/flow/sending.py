@@ -12,6 +12,8 @@ from extproc.config.names import (
     ATTEMPT_CLUSTER,
     CALL_METADATA,
     DEST_HEADER,
+    FLOW_BUFFERS,
+    FLOWS,
     HOLD_HEADER,
 )
 from extproc.flow.messages import Continue, Mode, Route
@@ -20,7 +22,7 @@ from extproc.flow.record import Record
 from extproc.flow.reply import Returning, header_safe
 from extproc.model.chat import NO_OPTIONS, Options
 from extproc.model.dialect import Dialect, Rendered, ReplyContext, RequestHead
-from extproc.model.embed import Routed
+from extproc.model.embed import Opaque, Routed
 from extproc.model.errors import Unsupported
 from extproc.model.fields import Field
 from extproc.model.ports import Clock, Signable
@@ -32,6 +34,7 @@ _PER_TRY = "x-envoy-upstream-rq-per-try-timeout-ms"
 VERBOSE = "verbose"
 """what a client says in `x-sluice-why` to be told of a plain exchange too"""
 _REMEMBERED = 1024
+_NARROW = tuple((size, ((FLOWS, str(size)),)) for size in FLOW_BUFFERS)
 _MOST_TOLD = 32
 _LONGEST_TOLD = 64
 
@@ -79,6 +82,7 @@ def prepared(
     )
     return Returning(
         limit=limit,
+        held=min(limit, FLOW_BUFFERS[0]) if flows(asked) else limit,
         client=client,
         to=to,
         request=asked,
@@ -91,9 +95,24 @@ def prepared(
     )
 
 
+def flows(asked: Routed) -> bool:
+    """Whether the reply is expected in pieces."""
+    return asked.stream or isinstance(asked, Opaque)
+
+
+def narrow(asked: Routed, size: int) -> tuple[tuple[str, str], ...]:
+    """For `Route.plan`: how little is to be held of a request of `size` bytes and its reply."""
+    if flows(asked):
+        for most, told in _NARROW:
+            if size <= most:
+                return told
+    return ()
+
+
 def leave(
     head: RequestHead,
     to: Planned,
+    asked: Routed,
     rendered: Rendered,
     record: Record,
     *,
@@ -137,19 +156,27 @@ def leave(
                 ("dialect", record.dialect),
                 ("model", record.model),
                 ("provider", target.provider),
+                *(() if upload else narrow(asked, len(body))),
             ),
         ),
     )
 
 
-def depart(head: RequestHead, record: Record, address: str, *, hold: bool) -> Continue:
+def depart(
+    head: RequestHead, asked: Routed, record: Record, address: str, *, hold: bool
+) -> Continue:
     """To the hop, with nothing of the client's: each attempt is written there, from the beginning.
 
     `address` is this worker's own. `hold`: replies may have to be held.
     """
     caller = record.caller
     assert caller is not None
-    plan = (("caller", caller.name), ("dialect", record.dialect), ("model", record.model))
+    plan = (
+        ("caller", caller.name),
+        ("dialect", record.dialect),
+        ("model", record.model),
+        *narrow(asked, 0),
+    )
     to_hop = (
         (":path", "/"),
         (":method", "POST"),

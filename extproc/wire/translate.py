@@ -234,15 +234,16 @@ def sending(answer: Continue) -> bytes:
 
     Envoy strips a length there and would send it chunked, so it is told beside the message.
     """
-    assert answer.body is not None
+    assert answer.body is not None and answer.route is not None
     told = outgoing(answer, Phase.REQUEST_HEADERS)
-    return b"".join((told, _AND_REPLACE, _long(len(answer.body))))
+    return b"".join((told, _AND_REPLACE, _long(len(answer.body), answer.route.plan)))
 
 
 @lru_cache(maxsize=_HEADERS)
-def _long(size: int) -> bytes:
+def _long(size: int, plan: tuple[tuple[str, str], ...]) -> bytes:
+    # with all of the plan: in a map the later entry takes the place of the one before
     metadata = Struct()
-    metadata.update({PLAN_NAMESPACE: {LENGTH: str(size)}})
+    metadata.update({PLAN_NAMESPACE: {**dict(plan), LENGTH: str(size)}})
     return pb.ProcessingResponse(dynamic_metadata=metadata).SerializeToString()
 
 

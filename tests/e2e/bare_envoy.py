@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -55,7 +56,9 @@ class Worker(Protocol):
 
 MakeWorker = Callable[[Machine, Path], Worker]
 OURS = app.transport(Transport(TRANSPORT))
-LIMIT = message_limit(1 << 20)
+STAGE_SECONDS = 0.5
+"""that a worker has for an answer"""
+LIMIT = message_limit(32 << 20)
 
 
 class EndsOk:
@@ -150,6 +153,50 @@ def hangs(last: int) -> MakeWorker:
     )
 
 
+class Delays(Conversation):
+    """Our own conversation, which says nothing to a reply's head before the provider has been told
+    to wait. `seen` gets the length of every message."""
+
+    def __init__(
+        self, machine: Machine, call_id: str, peer: str, admin: EnvoyAdmin, seen: list[int]
+    ) -> None:
+        super().__init__(machine, ignore, call_id, peer)
+        self._admin = admin
+        self._seen = seen
+
+    def at_once(self, message: bytes) -> bytes | None:
+        answer = super().at_once(message)
+        if answer is not None:
+            self._seen.append(len(message))
+        return answer
+
+    async def answer(self, message: bytes) -> bytes:
+        self._seen.append(len(message))
+        if len(self._seen) == 3:
+            deadline = time.monotonic() + STAGE_SECONDS / 2
+            while time.monotonic() < deadline and not await self._waits():
+                await asyncio.sleep(0.01)
+        return await super().answer(message)
+
+    async def _waits(self) -> bool:
+        paused = "cluster.provider-acme.upstream_flow_control_paused_reading_total"
+        return sum((await self._admin.stats(f"^{paused}$")).values()) > 0
+
+
+def delays(seen: list[int]) -> MakeWorker:
+    return lambda machine, socket: OURS(
+        socket,
+        LIMIT,
+        lambda call_id, peer: Delays(
+            machine,
+            call_id,
+            peer,
+            EnvoyAdmin(Layout(socket.parent, socket.parent).envoy_admin_socket),
+            seen,
+        ),
+    )
+
+
 class Cut:
     """Our own transport behind a wire that breaks in the middle of the frame with answer `last`."""
 
@@ -227,7 +274,7 @@ def envoy_before(make: MakeWorker, mock: MockProvider) -> Iterator[int]:
         settings = kit.settings(
             server=Server(port=free_port()),
             providers={"acme": kit.provider(endpoint=mock.base_url)},
-            limits=Limits(stage_timeout=0.5),
+            limits=Limits(stage_timeout=STAGE_SECONDS),
         )
         files = render(settings, layout, [socket], None, local_replies(registry))
         write(files, layout)

@@ -114,9 +114,15 @@ def test_the_first_one_is_well(gateway: Gateway) -> None:
         answered(gateway, ask(gateway, "a_b", stream=stream), "a", 1)
 
 
-def test_a_large_body_is_sent_anew(gateway: Gateway, mock: MockProvider) -> None:
-    text = "x" * (2 << 20)
-    answered(gateway, ask(gateway, "a-529_b", text=text), "b", 2)
+@pytest.mark.parametrize(
+    ("size", "stream"), [(2 << 20, False), (100_000, True), (2 << 20, True), (5 << 20, True)]
+)
+def test_a_large_body_is_sent_anew(
+    gateway: Gateway, mock: MockProvider, size: int, stream: bool
+) -> None:
+    """Also where Envoy is to hold little, for the reply will flow."""
+    text = "x" * size
+    answered(gateway, ask(gateway, "a-529_b", text=text, stream=stream), "b", 2)
     sent = [request for request in mock.requests if b'"xxx' in request.body]
     assert len(sent) == 2
     for request in sent:

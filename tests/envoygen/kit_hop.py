@@ -23,6 +23,7 @@ from extproc.config.names import (
     CALL_PADDING,
     CLUSTER,
     DEST_HEADER,
+    FLOWS,
     HOLD_HEADER,
     LENGTH,
     ROLE_METADATA,
@@ -59,15 +60,19 @@ class ScriptedWorker:
     """Sends exchanges to the provider; those with the header `x-hop` by way of the hop, where it
     does what the script says, a word an attempt.
 
-    `again`: the reply is no good. `pass`: it is. `hold`: it is once it is whole.
+    `again`: the reply is no good. `pass`: it is. `hold`: it is once it is whole. With `held`
+    replies are expected to flow, and Envoy is told to hold so many bytes of them.
     """
 
-    def __init__(self, socket: Path, provider: str, script: Sequence[str] = ()) -> None:
+    def __init__(
+        self, socket: Path, provider: str, script: Sequence[str] = (), held: int | None = None
+    ) -> None:
         self.socket, self.streams = socket, list[Stream]()
         self.gate = asyncio.Event()
         """no reply is judged before it is set"""
         self.gate.set()
         self._provider, self._script = provider, list(script)
+        self._flows = () if held is None else ((FLOWS, str(held)),)
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers(
             (
@@ -135,13 +140,13 @@ class ScriptedWorker:
             *(((HOLD_HEADER, "1"),) if "hold" in self._script else ()),
         )
         theirs = tuple(name for name in stream.headers if name[0] != ":" and name not in _KEPT)
-        route = Route((ATTEMPT_CLUSTER,), ((CLUSTER, self._provider),))
+        route = Route((ATTEMPT_CLUSTER,), ((CLUSTER, self._provider), *self._flows))
         return outgoing(Continue(set=hop, remove=theirs, body=b"", route=route), Phase.REQUEST_BODY)
 
     async def _attempt(self, request: pb.ProcessingRequest, word: str) -> bytes | None:
         """Empty: nothing is to be said. None: the stream is to end, which lets the reply pass."""
         if request.HasField("request_headers"):
-            route = Route((self._provider,), ((LENGTH, str(len(BODY))),))
+            route = Route((self._provider,), ((LENGTH, str(len(BODY))), *self._flows))
             rendered = Continue(
                 set=((":path", "/attempt"), ("authorization", "Bearer key")),
                 remove=(CALL_METADATA, DEST_HEADER, HOLD_HEADER),

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from extproc.config.layout import Layout
-from extproc.config.names import HOP_HEADERS, provider_cluster
+from extproc.config.names import FLOW_BUFFERS, HOP_HEADERS, provider_cluster
 from extproc.config.schema import Log, Provider, ProviderTls, Server, Settings
 from extproc.envoygen.render import EnvoyFiles, render
 from extproc.envoygen.write import write
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.e2e
 
 ACME = provider_cluster("acme")
 HOP = {"x-hop": "1"}
+AROUND = 64 << 10
+"""bytes beyond what is to be held: in the connection's own buffer, and of one read"""
 FORGED = dict.fromkeys(HOP_HEADERS, "forged") | {"x-sluice-call": "forged", "x-mine": "1"}
 
 
@@ -127,6 +129,33 @@ async def test_what_breaks_while_it_is_held_is_tried_again() -> None:
     assert (got.status_code, got.text) == (200, "a whole reply")
     assert len(worker.attempts) == len(provider.heads) == 2
     assert worker.attempts[1].details == "via_upstream"
+
+
+@pytest.mark.parametrize("held", FLOW_BUFFERS)
+async def test_of_a_reply_that_flows_little_is_held(held: int) -> None:
+    """What a provider sends before the worker has an answer to its head waits with the provider."""
+    whole = reply("x" * (16 << 20))
+    provider = Plain([whole])
+    async with provider.serving(), short_layout() as layout:
+        worker = ScriptedWorker(layout.worker_socket(1, 1), ACME, ["pass"], held)
+        worker.gate.clear()
+        made = settings(free_port(), f"http://127.0.0.1:{provider.port}")
+        async with worker.serving(), gateway(layout, made, worker) as (envoy, http):
+            asked = asyncio.create_task(http.post("/v1/chat/completions", json={}, headers=HOP))
+            async with asyncio.timeout(DEADLINE):
+                while not await count(envoy, "upstream_flow_control_paused_reading_total"):
+                    await asyncio.sleep(0.02)
+            assert await count(envoy, "upstream_cx_rx_bytes_total") < held + AROUND
+            worker.gate.set()
+            got = await asked
+    assert got.status_code == 200
+    assert len(got.content) == 16 << 20
+
+
+async def count(envoy: RunningEnvoy, name: str) -> int:
+    """A counter of the provider's."""
+    found = await envoy.admin.get("/stats", params={"filter": f"^cluster.{ACME}.{name}$"})
+    return int(found.text.split()[-1])
 
 
 async def test_attempts_follow_the_worker_that_holds_the_exchange() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from extproc.config.names import FLOW_BUFFERS, FLOWS
 from extproc.config.schema import Breaker, RetryBudget, Routing, Secret, Window
 from extproc.flow.attempt import End, Word
 from extproc.flow.exchange import OutOfTurn
@@ -34,6 +35,8 @@ from tests.flow.hops import (
     targets,
 )
 from tests.kit import CALL_ID, FakeClock, provider
+
+LEAST, MIDDLE, _ = FLOW_BUFFERS
 
 
 def continued(answer: object) -> Continue:
@@ -67,6 +70,19 @@ async def test_the_hop_gets_nothing_of_the_client() -> None:
     assert hop.machine.running == {CALL_ID: hop.exchange}
     await hop.exchange.close()
     assert hop.machine.running == {}
+
+
+async def test_little_is_held_of_what_flows() -> None:
+    """Outside for a request without a body, at the hop for what the attempt sends."""
+    hop = Hop(targets("a", "b"))
+    out = continued(await hop.out(ask(stream=True, prompt_cache_key="x" * LEAST)))
+    assert out.route is not None
+    assert dict(out.route.plan)[FLOWS] == str(LEAST)
+    for size in (MIDDLE, LEAST):  # the second language has no such key
+        attempt, sent = await hop.begin()
+        assert sent.route is not None
+        assert sent.route.plan == ((FLOWS, str(size)),)
+        again(attempt.on_head(head(503))) if size == MIDDLE else attempt.on_head(stream_head())
 
 
 async def test_each_attempt_is_rendered_afresh() -> None:

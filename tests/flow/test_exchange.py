@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from extproc.config.names import FLOW_BUFFERS, FLOWS
 from extproc.config.schema import Limits
 from extproc.flow.exchange import OutOfTurn
 from extproc.flow.messages import (
@@ -35,6 +36,7 @@ from extproc.model.stage import Answer, Stage
 from tests.kit import ALICE, CALL_ID, Dialogue, provider, settings
 
 ASK = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}'
+LEAST, MIDDLE, MOST = FLOW_BUFFERS
 ASK_STREAM = ASK[:-1] + b',"stream":true}'
 ANSWER = json.dumps(
     {
@@ -298,6 +300,62 @@ async def test_giant_reply_is_refused(length: str | None) -> None:
         assert continued(answer).mode is Mode.BOUNDED
         answer = await dialogue.reply_body(b"x" * 1000, end=False)
     refused(answer, 502)
+
+
+@pytest.mark.parametrize(("body", "flows"), [(ASK, False), (ASK_STREAM, True)])
+async def test_envoy_is_told_whether_the_reply_will_flow(body: bytes, flows: bool) -> None:
+    """By this it holds little of one: no more than of the request, or the least it can."""
+    out = await sent(Dialogue(), body)
+    assert out.route is not None
+    assert dict(out.route.plan).get(FLOWS) == (str(LEAST) if flows else None)
+
+
+@pytest.mark.parametrize(
+    ("size", "held"), [(LEAST, LEAST), (LEAST + 1, MIDDLE), (MOST, MOST), (MOST + 1, None)]
+)
+async def test_the_request_fits_into_what_is_held(size: int, held: int | None) -> None:
+    """Envoy refuses what does not (413)."""
+    added = len((await sent(Dialogue(), ASK_STREAM)).body or b"") - len(ASK_STREAM)
+    out = await sent(Dialogue(), ASK_STREAM.ljust(size - added))
+    assert out.body is not None
+    assert len(out.body) == size
+    assert out.route is not None
+    assert dict(out.route.plan).get(FLOWS) == (None if held is None else str(held))
+
+
+async def test_large_whole_reply_where_a_stream_was_asked_for() -> None:
+    """Envoy would not hold it, so it is taken in pieces; the client gets its stream."""
+    text = "x" * LEAST
+    whole = ANSWER.replace(b"hello", text.encode())
+    dialogue = Dialogue()
+    await sent(dialogue, ASK_STREAM)
+    head = continued(await dialogue.reply_head(headers={"content-length": str(len(whole))}))
+    assert head.mode is Mode.PIECES
+    assert dict(head.set)["content-type"].startswith("text/event-stream")
+    assert "content-length" in head.remove
+    half = len(whole) // 2
+    out = b"".join(
+        [
+            continued(await dialogue.reply_body(whole[:half], end=False)).body or b"",
+            continued(await dialogue.reply_body(whole[half:])).body or b"",
+        ]
+    )
+    assert text.encode() in out
+    assert out.endswith(DONE)
+    assert (await dialogue.exchange.close()).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("length", [None, LEAST + 1])
+async def test_large_error_where_a_stream_was_asked_for(length: int | None) -> None:
+    """What Envoy could not hold is not waited for: it would hang until the idle timeout."""
+    dialogue = Dialogue()
+    await sent(dialogue, ASK_STREAM)
+    headers = {} if length is None else {"content-length": str(length)}
+    answer = await dialogue.reply_head(status=500, headers=headers)
+    if length is None:
+        assert continued(answer).mode is Mode.BOUNDED
+        answer = await dialogue.reply_body(b"x" * (LEAST + 1), end=False)
+    assert str(LEAST) in str(refused(answer, 502)["message"])
 
 
 async def test_compressed_reply_is_refused() -> None:

@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from extproc.config.names import FLOWS
 from extproc.config.schema import Settings, Window
 from extproc.flow.exchange import Machine
 from extproc.flow.live import Live
@@ -158,6 +159,16 @@ def cluster_of(answer: pb.ProcessingResponse) -> str:
 def headers_of(answer: pb.ProcessingResponse) -> dict[str, str]:
     options = answer.immediate_response.headers.set_headers
     return {one.header.key: one.header.raw_value.decode() for one in options}
+
+
+async def test_of_what_flows_the_hop_holds_little(served: Served) -> None:
+    """Said beside the length: one of the two would take the other's place."""
+    outside = await served.asked(stream=True)
+    call = served.attempt()
+    told_of = metadata(await told(call, AT_HOP), "sluice.plan")
+    assert sorted(told_of) == [FLOWS, "length"]
+    call.cancel()
+    outside.cancel()
 
 
 async def test_a_failover(served: Served) -> None:
