@@ -99,7 +99,8 @@ bench-full: $(COMPILED_READY) ## the whole grid of it, rolling workers, the dial
 bench-rolling: $(COMPILED_READY) ## two minutes of load while six workers are replaced: nothing may fail
 	@exec env $(SHIPPED) -m tests.bench.rolling
 
-soak: $(COMPILED_READY) ## 10,000 requests a minute for half an hour: nothing fails, and memory stays flat
+soak: $(COMPILED_READY) ## five minutes of all faults at once, then 10,000 requests a minute for half an hour: nothing is lost, and memory stays flat
+	$(BIN)/python -m tests.e2e.chaos
 	@exec env $(SHIPPED) -m tests.bench.steady $(ARGS)
 
 image-check: $(READY) ## the Dockerfile's steps as a script, and the compose file against its schema

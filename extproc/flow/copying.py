@@ -96,7 +96,10 @@ class Tokens:
 
     def _forget(self, now: float) -> None:
         """They come in the order of their ends, near enough."""
-        while self._taken and self._taken[first := next(iter(self._taken))] < now:
+        while self._taken:
+            first = next(iter(self._taken))
+            if self._taken[first] >= now:
+                return
             del self._taken[first]
 
     def _mac(self, said: str) -> str:

@@ -42,9 +42,11 @@ HANG = 20.0
 MODELS = 24
 ATTEMPTS = 4
 KILL_EVERY, CHANGE_EVERY = (4.0, 8.0), (2.0, 5.0)
-LATE, NOTICED = 0.25, 1.5
+LATE, NOTICED = 0.25, 5.0
 """seconds before its death that a worker's last lines may not have been written, and after it
-that a thread of Envoy's on a busy machine may still give it exchanges"""
+that a thread of Envoy's on a busy machine may still have given it exchanges"""
+LOST = "ext_proc_error"
+"""Envoy's word for an exchange whose worker died"""
 WINDOW = {"seconds": "300ms"}
 FAULTS: Mapping[str, str] = {
     "529": "status=529",
@@ -315,12 +317,13 @@ def account(world: World, results: list[Result], seed: int) -> Account:
             lines.setdefault(line["asked"], []).append(line)
     sent = Counter(_named(one.body) for one in world.mock.requests)
     done = Account(seed, kills=len(world.kills), changes=world.changes)
+    dead = Dead(world, results)
     for result in results:
         done.kinds[result.kind] += 1
         found = lines.pop(result.name, [])
         for line in found:
             done.failures.update(what for _, what in tried(line))
-        if not found and _died(result, world.kills):
+        if not found and dead.had(result):
             done.lost.append(result.name)
             wrong = "" if sent[result.name] <= ATTEMPTS else "it was sent too often"
         else:
@@ -343,11 +346,29 @@ def _ours(line: Line) -> bool:
     return line["event"] == "cannot be reached" and worker
 
 
-def _died(result: Result, kills: list[float]) -> bool:
-    """Whether a worker was killed that may have held this."""
-    if result.kind not in ENDINGS or result.status not in (0, 200, 503):
-        return False
-    return any(result.began - NOTICED <= kill <= result.ended + LATE for kill in kills)
+class Dead:
+    """What Envoy knows of exchanges whose worker was killed: they have no line of ours."""
+
+    def __init__(self, world: World, results: list[Result]) -> None:
+        rows = world.gateway.access_lines()
+        self._calls = {row["call_id"] for row in rows if str(row["details"]).startswith(LOST)}
+        self._unseen = len(self._calls - {result.call_id for result in results})
+        self._kills = world.kills
+
+    def had(self, result: Result) -> bool:
+        """Whether this was one. Who saw no head does not know its call: each of these is taken once."""
+        if result.kind not in ENDINGS or not self._near(result, NOTICED):
+            return False
+        if result.call_id in self._calls:
+            return True
+        if result.kind == "cut" and not result.call_id:
+            self._unseen -= 1
+            return self._unseen >= 0
+        # It was done, and its line was not yet written.
+        return self._near(result, LATE)
+
+    def _near(self, result: Result, before: float) -> bool:
+        return any(result.began - before <= kill <= result.ended + LATE for kill in self._kills)
 
 
 def _wrong(result: Result, found: list[Line], sent: int) -> str:

@@ -314,8 +314,7 @@ def test_a_good_status_with_an_empty_body(mock: MockProvider, stream: bool) -> N
 
 
 def test_what_is_said_whatever_was_asked_for(mock: MockProvider) -> None:
-    fields = {"response_format": {"type": "json_object"}}
-    body = chat(prompt="[[mock say=no%20JSON]] hi", **fields)
+    body = chat(prompt="[[mock say=no%20JSON]] hi", response_format={"type": "json_object"})
     said = json.loads(send(mock, request(body)).body)
     assert said["choices"][0]["message"]["content"] == "no JSON"
 
