@@ -181,7 +181,7 @@ class World:
             await asyncio.sleep(self.random.uniform(*KILL_EVERY))
             pids = await asyncio.to_thread(self.gateway.pids)
             workers = [pid for part, pid in sorted(pids.items()) if part.startswith("worker")]
-            if workers:
+            if len(workers) > 1:  # one that died often comes back later each time
                 with suppress(ProcessLookupError):
                     os.kill(self.random.choice(workers), signal.SIGKILL)
                     self.kills.append(time.time())

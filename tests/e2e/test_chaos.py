@@ -23,5 +23,6 @@ def test_every_request_is_accounted_for(tmp_path: Path) -> None:
     assert not done.unexplained, str(done)
     assert done.kinds["ok"] > done.kinds.total() / 2, str(done)
     assert done.kills, "nothing was killed"
+    assert len(done.lost) <= done.kills * CLIENTS, str(done)
     assert done.changes, "nothing was changed"
     assert len(done.failures) > 5, "not much went wrong"
