@@ -141,7 +141,7 @@ class Dialogue:
         headers: Mapping[str, str] | None = None,
     ) -> Outgoing:
         all_headers = {":status": str(status), "content-type": content_type, **(headers or {})}
-        return await self.tell(ResponseHead(all_headers, end, "provider-acme", details))
+        return await self.tell(ResponseHead(all_headers, end, details))
 
     async def reply_body(self, body: bytes, *, end: bool = True) -> Outgoing:
         return await self.tell(ResponseBody(body, end))

@@ -142,7 +142,7 @@ def ext_proc(limits: Limits) -> Node:
             metadata_options={
                 "receiving_namespaces": {"untyped": [ROUTE_NAMESPACE, PLAN_NAMESPACE]}
             },
-            response_attributes=["xds.cluster_name", "response.code_details"],
+            response_attributes=["response.code_details"],
         ),
     )
 

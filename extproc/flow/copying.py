@@ -22,6 +22,7 @@ from extproc.model.errors import Unauthenticated
 from extproc.model.ports import Clock, Copies, Copy
 from extproc.model.value import value
 from extproc.routing.backend import Plan
+from extproc.routing.decide import copied
 
 LIFE = 30.0
 """seconds for which a token is good: longer than a copy ever waits to be sent"""
@@ -114,14 +115,15 @@ class Copying:
         self._copies = copies
 
     def send(self, head: RequestHead, call: Call, request: Routed, plan: Plan) -> None:
-        """A copy of `request`, the client's own, if the plan drew one.
+        """A copy of `request`, the client's own, if it is drawn.
 
         None is made of what is not translated, since to do that twice may do harm, none of a
         question for tokens, and none for a model whose name is longer than any.
         """
-        if plan.shadow is None or isinstance(request, Opaque | Count):
+        drawn = None if isinstance(request, Opaque | Count) else copied(plan, call.id)
+        if drawn is None:
             return
-        to = plan.shadow.target
+        to = drawn.target
         if len(to.model) > LONGEST_NAME:
             return
         shadow = Shadow(call.id, call.caller.name, plan.name, to.provider, to.model)

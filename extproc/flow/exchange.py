@@ -40,7 +40,7 @@ from extproc.model.stage import Answer
 from extproc.routing.backend import Plan, Planned
 from extproc.routing.hearing import Asked
 from extproc.routing.parameters import fit
-from extproc.routing.router import alone, find, plan
+from extproc.routing.router import alone, chosen, find
 
 _NOTHING_MORE: Mapping[str, str] = {}
 _READ_ON = Continue(mode=Mode.REQUEST)
@@ -258,20 +258,20 @@ class Exchange:
             found = alone(snapshot.atlas, asked, shadow.model, shadow.provider, shadow.asked)
         else:
             found = find(snapshot.atlas, caller, asked)
+        machine = self._machine
         if isinstance(found, Plan):
-            chosen = found
+            plan = found
         else:
-            machine = self._machine
             now = Asked(call, head.headers, machine.clock.time())
-            chosen = plan(snapshot.atlas, machine.health, now)
-            if chosen.shadow is not None and machine.copying is not None and not upload:
-                machine.copying.send(head, call, request, chosen)
-        record.model, record.why, record.label = chosen.name, chosen.why, chosen.label
-        first, *others = chosen.targets
-        if (others or chosen.window is not None) and not upload and needs_hop(chosen, asked):
-            return self._set_out(chosen, dialect, head, call, request, asked)
+            plan = chosen(snapshot.atlas, found, machine.health, now)
+        if plan.shadow is not None and machine.copying is not None and not upload:
+            machine.copying.send(head, call, request, plan)
+        record.model, record.why, record.label = plan.name, plan.why, plan.label
+        first, *others = plan.targets
+        if (others or plan.window is not None) and not upload and needs_hop(plan, asked):
+            return self._set_out(plan, dialect, head, call, request, asked)
         record.target = first.target
-        if chosen.pauses:
+        if plan.pauses:
             self._watch(first)
         asked = fit(asked, first.ref)
         await self._pipeline.on_attempt(call, Attempt(1, first.target))
@@ -298,7 +298,7 @@ class Exchange:
         record.attempts = 1
         self._state = State.SENT
         self._request_head = None
-        patience = patience_of(chosen, asked)
+        patience = patience_of(plan, asked)
         return leave(
             head,
             first,
@@ -320,7 +320,7 @@ class Exchange:
 
     def _set_out(
         self,
-        chosen: Plan,
+        plan: Plan,
         client: Dialect,
         head: RequestHead,
         call: Call,
@@ -332,9 +332,9 @@ class Exchange:
         self._departing = departing = Departing(
             head, client, call, request, asked, machine, self._pipeline, record
         )
-        patience = patience_of(chosen, asked)
+        patience = patience_of(plan, asked)
         self._course = course = Course(
-            chosen,
+            plan,
             record,
             machine.clock,
             machine.health,

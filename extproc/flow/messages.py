@@ -41,13 +41,11 @@ class RequestBody:
 class ResponseHead:
     """The reply's headers. `details` is `via_upstream` when a provider answered.
 
-    Anything else is Envoy's own reason for answering in its place; `cluster`
-    is the one that was tried last.
+    Anything else is Envoy's own reason for answering in its place.
     """
 
     headers: Mapping[str, str]
     end: bool
-    cluster: str
     details: str
 
 

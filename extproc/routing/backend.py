@@ -115,6 +115,7 @@ class Plan:
     seconds before each. `triggers` are the failures after which the next one is asked.
     `deadline` is in seconds from the exchange's beginning to the reply's first byte.
     `why` holds reason codes; `label` is the arm of an A/B split.
+    `shadow` gets a copy of `shadow_percent` of the calls: `decide.copied` draws whose.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Plan:
     why: tuple[str, ...] = ()
     label: str = ""
     shadow: Planned | None = None
+    shadow_percent: float = 0.0
 
     @property
     def plain(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from extproc.model.call import CallId
 from extproc.model.errors import (
     ContextTooLong,
     GatewayError,
@@ -20,7 +21,7 @@ from extproc.routing.backend import Plan, Planned
 from extproc.routing.health import Health
 from extproc.routing.hearing import Asked, Hearing
 from extproc.routing.reasons import Why
-from extproc.routing.strategies import share
+from extproc.routing.strategies import draw, share
 from extproc.routing.virtual import Choice, Option
 
 _JITTER, _SHADOW = 0.6180339887498949, 0.7548776662466927
@@ -57,7 +58,7 @@ def settled(choice: Choice) -> Plan | None:
     virtual = choice.virtual
     only = next(choice.options)
     again = virtual.retry.same and virtual.retry.attempts > 1
-    if choice.several or only.condition is not None or choice.shadow is not None or again:
+    if choice.several or only.condition is not None or again:
         return None
     return Plan(
         name=virtual.name,
@@ -67,6 +68,8 @@ def settled(choice: Choice) -> Plan | None:
         deadline=virtual.deadline,
         why=(choice.found,),
         label=only.ref.label,
+        shadow=choice.shadow,
+        shadow_percent=_percent(choice),
     )
 
 
@@ -84,8 +87,16 @@ def planned(hearing: Hearing, kept: Sequence[Option], struck: Sequence[tuple[Opt
         deadline=virtual.deadline,
         why=(choice.found, first.how, *dict.fromkeys([why for _, why in struck])),
         label=first.ref.label,
-        shadow=_shadow(hearing),
+        shadow=choice.shadow,
+        shadow_percent=_percent(choice),
     )
+
+
+def copied(plan: Plan, call: CallId) -> Planned | None:
+    """Who gets a copy of this call, if anybody does."""
+    if plan.shadow is None or share(draw(call), _SHADOW) * 100 >= plan.shadow_percent:
+        return None
+    return plan.shadow
 
 
 def refusal(hearing: Hearing, struck: Sequence[tuple[Option, Why]]) -> GatewayError:
@@ -147,8 +158,6 @@ def _attempts(
     return tuple(targets[: retry.attempts]), tuple(pauses)
 
 
-def _shadow(hearing: Hearing) -> Planned | None:
-    shadow, drawn = hearing.choice.shadow, hearing.choice.virtual.route.shadow
-    if shadow is None or drawn is None:
-        return None
-    return shadow if share(hearing.by_call, _SHADOW) * 100 < drawn.percent else None
+def _percent(choice: Choice) -> float:
+    shadow = choice.virtual.route.shadow
+    return 0.0 if shadow is None else shadow.percent

@@ -18,6 +18,7 @@ from extproc.model.errors import GatewayError, PermissionDenied, Unsupported
 from extproc.model.value import value
 from extproc.routing.atlas import Atlas
 from extproc.routing.backend import Plan, Planned
+from extproc.routing.decide import copied
 from extproc.routing.health import Health
 from extproc.routing.hearing import USUAL_ANSWER, Asked, Hearing
 from extproc.routing.parameters import fit
@@ -92,6 +93,7 @@ class Explanation:
     `by` is what is drawn by, where anything is. `tokens` are the prompt's, as estimated; `output`
     is the client's bound of the answer's. `candidates` are in the order of the configuration.
     Exactly one of `plan` and `error` is set, and `steps` if there is a plan. `why` are codes.
+    `shadow` gets a copy of this very call.
     """
 
     asked: str
@@ -105,12 +107,13 @@ class Explanation:
     error: GatewayError | None
     steps: tuple[Step, ...] = ()
     why: tuple[str, ...] = ()
+    shadow: Planned | None = None
 
     def as_json(self) -> dict[str, Json]:
         plan = self.plan
         window = None if plan is None else plan.window
         triggers = () if plan is None else plan.triggers
-        shadow = None if plan is None else plan.shadow
+        shadow = self.shadow
         return {
             "asked": self.asked,
             "model": self.model,
@@ -170,6 +173,7 @@ def explain(atlas: Atlas, health: Health, asked: Asked) -> Explanation:
         error=error,
         steps=() if made is None else _steps(made),
         why=() if made is None else made.why,
+        shadow=None if made is None else copied(made, asked.call.id),
     )
 
 

@@ -37,10 +37,13 @@ _MOST_CHOICES = 512
 def plan(atlas: Atlas, health: Health, asked: Asked) -> Plan:
     """The targets to try, in order. Pure but for what the atlas remembers of names."""
     found = find(atlas, asked.call.caller, asked.request)
-    if isinstance(found, Plan):
-        return found
+    return found if isinstance(found, Plan) else chosen(atlas, found, health, asked)
+
+
+def chosen(atlas: Atlas, choice: Choice, health: Health, asked: Asked) -> Plan:
+    """`decide`, with what is missing called as the client calls it."""
     try:
-        return decide(found, health, asked)
+        return decide(choice, health, asked)
     except Unsupported as refused:
         words = atlas.dialects[asked.request.dialect].field_names
         raise refused.named(words.get(refused.param or "", refused.param or "")) from None

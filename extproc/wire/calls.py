@@ -287,13 +287,7 @@ class Exchange:
         closing.add_done_callback(settled)
 
     def _end(self, status: Status, why: str) -> None:
-        if status is not Status.OK:
-            make = grpc_frames.trailers if self._begun else grpc_frames.trailers_only
-            block = make(status, why)
-        elif self._begun:
-            block = grpc_frames.ENDED_OK
-        else:
-            block = grpc_frames.REPLY + grpc_frames.ENDED_OK
+        block = grpc_frames.ending(status, why, begun=self._begun)
         self._lines.http2.finish(self._stream, block, at_once=status is not Status.OK)
         self._lines.ended(self._stream)
         self._calls.over(self)

@@ -116,6 +116,13 @@ def trailers_only(status: Status, details: str) -> bytes:
     return REPLY + trailers(status, details)
 
 
+def ending(status: Status, details: str, *, begun: bool) -> bytes:
+    """The last header block of a reply, or the only one where it has not `begun`."""
+    if status is not Status.OK:
+        return trailers(status, details) if begun else trailers_only(status, details)
+    return ENDED_OK if begun else REPLY + ENDED_OK
+
+
 def _escaped(details: str) -> str:
     """Percent-encoded as `grpc-message` must be: printable ASCII stays, but for `%`."""
     raw = details[:_DETAILS].encode("utf-8", "replace")

@@ -30,7 +30,6 @@ from extproc.model.call import CallId
 from extproc.wire.pb import ext_proc_pb2 as pb
 
 _ATTRIBUTES = "envoy.filters.http.ext_proc"
-_CLUSTER = "xds.cluster_name"
 _DETAILS = "response.code_details"
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _IMMEDIATE_DETAILS = "sluice"
@@ -68,9 +67,7 @@ def incoming(request: pb.ProcessingRequest, call_id: CallId, peer: str) -> tuple
             return Phase.REQUEST_BODY, RequestBody(request.request_body.body)
         case "response_headers":
             head = request.response_headers
-            cluster, details = _attributes(request)
-            headers = header_map(head.headers)
-            message = ResponseHead(headers, head.end_of_stream, cluster, details)
+            message = ResponseHead(header_map(head.headers), head.end_of_stream, _details(request))
             return Phase.RESPONSE_HEADERS, message
         case other:
             raise Unexpected(str(other))
@@ -122,13 +119,11 @@ def header_map(headers: pb.HeaderMap) -> Mapping[str, str]:
     return joined
 
 
-def _attributes(request: pb.ProcessingRequest) -> tuple[str, str]:
+def _details(request: pb.ProcessingRequest) -> str:
     if _ATTRIBUTES not in request.attributes:
-        return "", ""
+        return ""
     fields = request.attributes[_ATTRIBUTES].fields
-    cluster = fields[_CLUSTER].string_value if _CLUSTER in fields else ""
-    details = fields[_DETAILS].string_value if _DETAILS in fields else ""
-    return cluster, details
+    return fields[_DETAILS].string_value if _DETAILS in fields else ""
 
 
 def outgoing(answer: Outgoing, phase: Phase) -> bytes:

@@ -58,6 +58,8 @@ MakeWorker = Callable[[Machine, Path], Worker]
 OURS = app.transport(Transport(TRANSPORT))
 STAGE_SECONDS = 0.5
 """that a worker has for an answer"""
+PATIENCE = 10.0
+"""that one has that is slow on purpose, or has much to read"""
 LIMIT = message_limit(32 << 20)
 
 
@@ -173,7 +175,7 @@ class Delays(Conversation):
     async def answer(self, message: bytes) -> bytes:
         self._seen.append(len(message))
         if len(self._seen) == 3:
-            deadline = time.monotonic() + STAGE_SECONDS / 2
+            deadline = time.monotonic() + PATIENCE / 2
             while time.monotonic() < deadline and not await self._waits():
                 await asyncio.sleep(0.01)
         return await super().answer(message)
@@ -263,7 +265,9 @@ def ignore(_: Record) -> None:
 
 
 @contextmanager
-def envoy_before(make: MakeWorker, mock: MockProvider) -> Iterator[int]:
+def envoy_before(
+    make: MakeWorker, mock: MockProvider, stage_timeout: float = STAGE_SECONDS
+) -> Iterator[int]:
     """Envoy's port. Everything is gone afterwards."""
     # Sockets have short paths; a test's own folder lies deep.
     with TemporaryDirectory(prefix="sluice-e2e-") as name:
@@ -274,7 +278,7 @@ def envoy_before(make: MakeWorker, mock: MockProvider) -> Iterator[int]:
         settings = kit.settings(
             server=Server(port=free_port()),
             providers={"acme": kit.provider(endpoint=mock.base_url)},
-            limits=Limits(stage_timeout=STAGE_SECONDS),
+            limits=Limits(stage_timeout=stage_timeout),
         )
         files = render(settings, layout, [socket], None, local_replies(registry))
         write(files, layout)

@@ -16,7 +16,7 @@ from extproc.mock import MockProvider
 from extproc.supervisor.envoy import EnvoyAdmin
 from tests.bench.measure import resident
 from tests.e2e import raw
-from tests.e2e.bare_envoy import delays, envoy_before
+from tests.e2e.bare_envoy import PATIENCE, delays, envoy_before
 from tests.e2e.harness import Gateway
 from tests.e2e.processes import eventually
 
@@ -114,7 +114,7 @@ def test_little_is_held_before_the_head_is_answered(
         "messages": [{"role": "user", "content": f"{prompt * 'x'} [[mock words=20000]] go"}],
         "stream": True,
     }
-    with envoy_before(delays(seen), mock) as port:
+    with envoy_before(delays(seen), mock, PATIENCE) as port:
         answer = raw.exchange(
             port, raw.request("POST", "/v1/chat/completions", json.dumps(body).encode())
         )

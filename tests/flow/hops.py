@@ -90,7 +90,7 @@ def head(
     **headers: str,
 ) -> ResponseHead:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return ResponseHead({":status": str(status), "content-type": kind, **named}, end, "", details)
+    return ResponseHead({":status": str(status), "content-type": kind, **named}, end, details)
 
 
 def stream_head() -> ResponseHead:

@@ -276,9 +276,7 @@ class Rules:
         """One target, nothing to choose: it is asked, whatever there is to say about it."""
         there = [place for place in range(len(self.placed)) if self.there(place)]
         again = self.model.retry.same > 0 and self.model.retry.attempts > 1
-        shadow = self.model.route.shadow
-        shadowed = shadow is not None and not self.world.settings.providers["a"].unavailable
-        return len(there) == 1 and not self.placed[there[0]][0].when and not shadowed and not again
+        return len(there) == 1 and not self.placed[there[0]][0].when and not again
 
     def eligible(self) -> list[int]:
         there = [place for place in range(len(self.placed)) if self.there(place)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from extproc.config.schema import Retry, Routing, Shadow, Strategy, Window
-from extproc.model.call import LOCAL, Caller, Capabilities, Failure
+from extproc.model.call import LOCAL, Caller, CallId, Capabilities, Failure
 from extproc.model.chat import (
     Chat,
     Image,
@@ -28,6 +29,7 @@ from extproc.model.errors import (
     PermissionDenied,
     Unsupported,
 )
+from extproc.routing.decide import copied
 from extproc.routing.reasons import Why
 from tests.kit import provider, route, settings
 from tests.routing.world import World, chat, target
@@ -310,12 +312,21 @@ def test_how_the_name_led_to_it_is_told(request_: Chat, why: str) -> None:
 
 def test_shadows_get_their_share_of_the_calls() -> None:
     world = World.of([A], shadow=Shadow(provider="a", model="gpt-5", percent=30))
-    made = [world.plan(call=f"gw-{number}").shadow for number in range(1000)]
+    calls = [CallId(f"gw-{number}") for number in range(1000)]
+    made = [copied(world.plan(call=call), call) for call in calls]
     found = [one.target.model for one in made if one is not None]
     assert 260 < len(found) < 340
     assert set(found) == {"gpt-5"}
     always = World.of([A], [B], shadow=Shadow(provider="a", model="m"))
-    assert all(always.plan(call=f"gw-{number}").shadow for number in range(100))
+    assert all(copied(always.plan(call=call), call) for call in calls[:100])
+
+
+def test_a_shadow_changes_nothing_for_the_client() -> None:
+    """No health is asked and nothing is drawn for who has nobody to give way to."""
+    alone, shadowed = World.of([A]), World.of([A], shadow=Shadow(provider="a", model="m"))
+    assert shadowed.plan() is shadowed.plan(call="gw-2")
+    same = replace(shadowed.plan(), shadow=None, shadow_percent=0.0, targets=alone.plan().targets)
+    assert same == alone.plan()
 
 
 def test_the_callers_of_all_strategies_are_asked_as_written_when_alone() -> None:

@@ -34,7 +34,8 @@ def mentions(name: str) -> set[str]:
         f"{path.stem}:{scope}"
         for path in OURS
         for scope, node in scopes(ast.parse(path.read_text()), "")
-        if isinstance(node, ast.Attribute) and node.attr == name
+        if (isinstance(node, ast.Attribute) and node.attr == name)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id == name)
     }
 
 
@@ -49,14 +50,12 @@ def scopes(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST]]:
 
 def test_one_place_says_ok() -> None:
     """`_finish` asks whether the exchange is over; `_end` writes what it was told. Of an attempt
-    `_say` says it with a verdict, and `_finish` writes it."""
+    `_say` says it with a verdict, and `_finish` writes it. `ending` makes the bytes of both."""
     attempt = {"attempts:AttemptCall._say", "attempts:AttemptCall._finish"}
-    assert mentions("OK") == {"calls:Exchange._finish", "calls:Exchange._end"} | attempt
-    assert mentions("ENDED_OK") == {
-        "calls:Exchange._end",
-        "calls:Check.received",
-        "attempts:AttemptCall._finish",
-    }
+    written = {"grpc_frames:ending"}
+    assert mentions("OK") == {"calls:Exchange._finish", "calls:Exchange._end"} | attempt | written
+    assert mentions("ENDED_OK") == {"calls:Check.received"} | written
+    assert mentions("ending") == {"calls:Exchange._end", "attempts:AttemptCall._finish"}
 
 
 def test_an_attempt_ends_ok_only_with_a_verdict() -> None:

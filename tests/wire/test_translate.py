@@ -52,14 +52,14 @@ def test_repeated_headers_are_joined() -> None:
     assert message == RequestHead(CALL, "127.0.0.1", {"a": "1, 2, "}, True)
 
 
-def test_response_head_takes_cluster_and_details_from_attributes() -> None:
+def test_response_head_takes_details_from_attributes() -> None:
     attributes = Struct()
-    attributes.update({"xds.cluster_name": "provider-a", "response.code_details": "via_upstream"})
+    attributes.update({"xds.cluster_name": "any", "response.code_details": "via_upstream"})
     request = pb.ProcessingRequest(response_headers=headers(a=b"b"))
     request.attributes["envoy.filters.http.ext_proc"].CopyFrom(attributes)
     assert told(request) == (
         Phase.RESPONSE_HEADERS,
-        ResponseHead({"a": "b"}, False, "provider-a", "via_upstream"),
+        ResponseHead({"a": "b"}, False, "via_upstream"),
     )
 
 
