@@ -44,7 +44,8 @@ demo: $(READY) ## show routing at work, with three mock providers: splits, failo
 	@exec $(BIN)/python examples/demo/demo.py
 
 check: lint proto-check image-check compiled-check ## all that CI runs: format, lint, types, generated code, image, as shipped, tests
-	@$(MAKE) test
+	$(E2E_ON_GRPC)
+	$(PYTEST) -q $(SPREAD) --ignore tests/e2e
 
 lint: $(READY) ## format, lint, types and structure, without the tests
 	$(BIN)/ruff format --check .
@@ -79,7 +80,7 @@ $(COMPILED_READY): $(READY) setup.py $(shell find extproc -name '*.py')
 	@touch $@
 
 compiled-check: $(COMPILED_READY) ## the tests through a real Envoy and of the transport, as it is shipped
-	$(SHIPPED) -m pytest -q $(SPREAD) --import-mode=append tests/test_compiled.py tests/wire tests/e2e --ignore tests/e2e/matrix
+	$(SHIPPED) -m pytest -q $(SPREAD) --import-mode=append tests/test_compiled.py tests/wire tests/e2e
 
 fuzz: $(READY) ## bad input: the dialects for FUZZ_SECONDS (180), FUZZ_SEQUENCES of frames, FUZZ_SCENES on both transports, FUZZ_DECISIONS
 	$(BIN)/python -m tests.fuzz.equal --scenes $(FUZZ_SCENES)
@@ -99,8 +100,8 @@ bench-full: $(COMPILED_READY) ## the whole grid of it, rolling workers, the dial
 bench-rolling: $(COMPILED_READY) ## two minutes of load while six workers are replaced: nothing may fail
 	@exec env $(SHIPPED) -m tests.bench.rolling
 
-soak: $(COMPILED_READY) ## five minutes of all faults at once, then 10,000 requests a minute for half an hour: nothing is lost, and memory stays flat
-	$(BIN)/python -m tests.e2e.chaos
+soak: $(COMPILED_READY) ## the long forms of tests, five minutes of all faults at once among them, then 10,000 requests a minute for half an hour: nothing is lost, and memory stays flat
+	SLUICE_LONG=1 $(PYTEST) -q -s -m soak tests/e2e
 	@exec env $(SHIPPED) -m tests.bench.steady $(ARGS)
 
 image-check: $(READY) ## the Dockerfile's steps as a script, and the compose file against its schema

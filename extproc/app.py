@@ -160,7 +160,8 @@ class Generation:
 
     @property
     def credentials(self) -> list[Credential]:
-        return [one.credential for one in self.machine.snapshot.atlas.backends.values()]
+        backends = self.machine.snapshot.atlas.backends.values()
+        return [one.credential for backend in backends for one in backend.each]
 
     def converse(self, call_id: str, peer: str) -> Conversation:
         self.running += 1
@@ -301,7 +302,7 @@ def _result(one: Tried) -> str:
 def _tried(one: Tried) -> str:
     """An attempt, in the log line of its exchange."""
     to, milliseconds = one.target, (one.ended - one.began) * 1e3
-    return f"{to.provider}/{to.model} {_result(one)} {one.status} {milliseconds:.0f}ms"
+    return f"{to.key} {_result(one)} {one.status} {milliseconds:.0f}ms"
 
 
 def line(record: Record, config: str = "") -> Mapping[str, object]:
@@ -334,6 +335,8 @@ def line(record: Record, config: str = "") -> Mapping[str, object]:
     if record.tried:
         fields["why"] = record.why
         fields["tried"] = [_tried(one) for one in record.tried]
+        if record.target is not None and record.target.key_name:
+            fields["key_name"] = record.target.key_name
     if record.label:
         fields["label"] = record.label
     if record.shadow:
@@ -345,6 +348,8 @@ def line(record: Record, config: str = "") -> Mapping[str, object]:
         fields["output_tokens"] = record.usage.output
         if record.usage.units is not NO_UNITS:
             fields.update(record.usage.units.told())
+        if (cost := record.cost) is not None:
+            fields["cost"] = round(cost, 9)
     if record.error_code is not None:
         fields["error"] = record.error_code
         fields["error_origin"] = record.error_origin.value

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from extproc.admin.standing import Standing, Status, address
 from extproc.config.models import capabilities, default_model
+from extproc.config.prices import price
 from extproc.config.providers import UNSET_ENDPOINT
 from extproc.config.schema import KeyAuth, Provider, ProviderTls
 
@@ -86,11 +87,13 @@ def is_local(endpoint: str) -> bool:
 
 def _detail(provider: Provider, model: str | None, standing: Standing) -> dict[str, object]:
     known = capabilities(provider, model) if model is not None else None
+    costs = price(provider, model) if model is not None else None
     return {
         "languages": [provider.dialect, *provider.also],
         "models": list(provider.models),
         # Every language here streams, and vectors have no parts.
         "capabilities": known and {"streaming": known.embedding is not True, **asdict(known)},
+        "price": costs and asdict(costs),
         "transport": _transport(provider),
         "last_checked": standing.checked,
         **_trouble(standing),
@@ -104,7 +107,7 @@ def _trouble(standing: Standing) -> dict[str, object]:
 
 def _transport(provider: Provider) -> dict[str, object]:
     auth = provider.auth
-    keyless = isinstance(auth, KeyAuth) and provider.api_key is None
+    keyless = isinstance(auth, KeyAuth) and not (provider.api_key or provider.api_keys)
     return {
         "endpoint": None if provider.endpoint == UNSET_ENDPOINT else provider.endpoint,
         "variant": provider.variant or None,

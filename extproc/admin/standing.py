@@ -148,8 +148,8 @@ class Watch:
             if since is None or found.status is Status.UNAVAILABLE:
                 return found
             return Standing(Status.UNAVAILABLE, self.clock.time(), ALL_OPEN, since)
-        lacks = [part.partition(":")[0] for part in lack.split("; ")]
-        reason = NO_CREDENTIAL if set(lacks) == {"api_key"} else lack
+        keys = all(part.startswith("api_key") for part in lack.split("; "))
+        reason = NO_CREDENTIAL if keys else lack
         return Standing(Status.UNAVAILABLE, self.clock.time(), reason, self._started)
 
     async def look(self) -> None:

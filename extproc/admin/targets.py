@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 
 from extproc.config.schema import Settings
-from extproc.config.targets import named, split
+from extproc.config.targets import keys, named, parts, split
 from extproc.routing.breaker import State
 from extproc.routing.health import View
 
@@ -29,26 +29,27 @@ class Targets:
 
     look: Callable[[], Mapping[str, View]] = _nobody
     _named: frozenset[tuple[str, str]] = frozenset()
+    _keys: frozenset[str] = frozenset()
 
     def configure(self, settings: Settings) -> None:
-        self._named = named(settings)
+        self._named, self._keys = named(settings), keys(settings)
 
     def told(self) -> Mapping[str, list[dict[str, object]]]:
         """By provider, each target's `model` and the members of its `View`; times that are not
-        are null."""
+        are null. Of a provider with several keys each target has its `key_name`."""
         known = self.look()
         found: dict[str, list[dict[str, object]]] = {}
-        for key in sorted({*known, *(f"{provider}/{model}" for provider, model in self._named)}):
-            provider, _, model = key.partition("/")
-            found.setdefault(provider, []).append({"model": model, **_told(known.get(key))})
+        for key in sorted({*known, *self._keys}):
+            provider, name, model = parts(key)
+            said = {"model": model, "key_name": name} if name else {"model": model}
+            found.setdefault(provider, []).append({**said, **_told(known.get(key))})
         return found
 
     def shut(self, provider: str) -> float | None:
         """Since when, in unix seconds, the breakers of all targets of a provider are open; None:
         they are not."""
         known = self.look()
-        ours = {key for key in known if key.startswith(f"{provider}/")}
-        ours |= {f"{name}/{model}" for name, model in self._named if name == provider}
+        ours = {key for key in {*known, *self._keys} if parts(key).provider == provider}
         views = [known[key] for key in ours if key in known and known[key].state is State.OPEN]
         return max(view.since for view in views) if ours and len(views) == len(ours) else None
 
@@ -56,9 +57,8 @@ class Targets:
         """How many there are, by provider, model and state. Whatever clients make up is one."""
         known = self.look()
         states: Counter[tuple[str, str, str]] = Counter()
-        for provider, model in self._named:
-            if f"{provider}/{model}" not in known:
-                states[provider, model, UNKNOWN] = 1
+        for key in self._keys - known.keys():
+            states[*split(key, self._named), UNKNOWN] += 1
         for key, view in known.items():
             place = split(key, self._named)
             for state in State:

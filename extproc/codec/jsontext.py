@@ -2,8 +2,8 @@
 
 `loads` refuses what parsers disagree on (duplicate keys, NaN, infinite numbers,
 a byte order mark) and keeps integers exact. `splice` changes top-level members
-of a body and leaves every other byte where it was. Nothing here knows what the
-members mean, and nothing but `BadJson` is raised for bad input.
+of a body, and `put` one at any depth; every other byte stays where it was. Nothing
+here knows what the members mean, and nothing but `BadJson` is raised for bad input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import orjson
@@ -195,7 +195,7 @@ def splice(
     return body
 
 
-_CLOSE = ord("}")
+_OPEN, _CLOSE = b"{}"
 _COMMA = ord(",")
 _QUOTE = ord('"')
 
@@ -208,7 +208,35 @@ def _find(body: bytes, key: str) -> tuple[int, int, int]:
         start = body.index(name)
         value = _value_start(body, start + len(name))
         return start, value, _value_end(body, value)
-    at = _end(_WS, body, body.index(b"{") + 1)
+    found = _walk(body, body.index(b"{"), key, name)
+    if found is None:
+        raise KeyError(key)
+    return found
+
+
+def put(body: bytes, path: Sequence[str], text: bytes) -> bytes:
+    """`body` with `text` in place of the string at `path`; as it is where there is none.
+
+    `path` is of keys, from the outermost object in. Of what is no JSON object nothing is changed.
+    """
+    at, end = 0, 0
+    try:
+        for key in path:
+            at = _end(_WS, body, at)
+            if body[at] != _OPEN:
+                return body
+            found = _walk(body, at, key, orjson.dumps(key))
+            if found is None:
+                return body
+            _, at, end = found
+    except (ValueError, IndexError):
+        return body
+    return body[:at] + text + body[end:] if body[at] == _QUOTE else body
+
+
+def _walk(body: bytes, brace: int, key: str, name: bytes) -> tuple[int, int, int] | None:
+    """As `_find`, member by member of the object that begins at `brace`."""
+    at = _end(_WS, body, brace + 1)
     while at < len(body) and body[at] == _QUOTE:
         end = _end(_STRING, body, at)
         value = _value_start(body, end)
@@ -219,7 +247,7 @@ def _find(body: bytes, key: str) -> tuple[int, int, int]:
         at = _end(_WS, body, stop)
         if body[at] == _COMMA:
             at = _end(_WS, body, at + 1)
-    raise KeyError(key)
+    return None
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:

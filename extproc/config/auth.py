@@ -35,7 +35,7 @@ def resolve(
     path: KeyPath, draft: str | AuthDraft | None, variant: str, endpoint: str, found: Findings
 ) -> Auth:
     """How requests to the provider at `path` are signed."""
-    with_key = found.has(*path, "api_key")
+    with_key = next((key for key in ("api_key", "api_keys") if found.has(*path, key)), None)
     if draft is None:
         return KeyAuth() if with_key else _by_host(variant, endpoint)
     if draft == "api_key":
@@ -43,8 +43,8 @@ def resolve(
             found.at((*path, "auth"), "`api_key:` is missing, expected it with `auth: api_key`")
         return KeyAuth()
     if with_key:
-        message = "found `api_key:` and another `auth:`, expected one of them"
-        found.at((*path, "api_key"), message)
+        message = f"found `{with_key}:` and another `auth:`, expected one of them"
+        found.at((*path, with_key), message)
     match draft:
         case "aws":
             return AwsAuth()

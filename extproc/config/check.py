@@ -255,11 +255,13 @@ class Checker:
         return OMIT
 
 
-def _fits(form: Leaf | ListOf | Block, node: Node) -> bool:
+def _fits(form: Leaf | SecretText | ListOf | Block, node: Node) -> bool:
     """Whether a value of this kind is meant."""
     match node:
         case List():
             return isinstance(form, ListOf)
+        case Map() if isinstance(form, SecretText):
+            return node.entries.keys() == {"file"}
         case Map():
             return isinstance(form, Block)
         case Scalar():

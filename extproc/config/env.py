@@ -156,7 +156,8 @@ def _complete(name: str, node: Node, env: Mapping[str, str]) -> Node:
     variable = _set(known.key_variables, env)
     if variable is None and known.key_needed:
         variable = next(iter(known.key_variables), None)
-    if not {"api_key", "endpoint"} & node.entries.keys() and _by_key(node) and variable is not None:
+    own = {"api_key", "api_keys", "endpoint"} & node.entries.keys()
+    if not own and _by_key(node) and variable is not None:
         entries["api_key"] = _reference(variable)
     return Map(entries, node.place, node.variable)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from extproc.config.parameters import CAPS, PARAMETERS
-from extproc.config.schema import DrawBy, Strategy
+from extproc.config.schema import DrawBy, Strategy, Unpriced
 from extproc.config.shapes import (
     Block,
     Choice,
@@ -156,7 +156,7 @@ ROUTING = Block(
         "breaker": Field(
             Block(
                 {
-                    "failures": Field(Number(1, 1000), "failures in a row", "5"),
+                    "failures": Field(Number(1, 1_000_000), "failures in a row", "5"),
                     "error_rate": Field(_SHARE, "share of attempts that failed", "0.5"),
                     "minimum": Field(
                         Number(1, 10**6), "attempts below which no share is looked at", "20"
@@ -175,6 +175,11 @@ ROUTING = Block(
         "deadline": Field(Duration(), "to the first byte of the reply, over all attempts", "none"),
         "longest_cooldown": Field(
             Duration(), "longest time that a provider's `retry-after` keeps a target out", "300s"
+        ),
+        "unpriced": Field(
+            Choice(tuple(Unpriced)),
+            "when `least_cost` asks a target whose price is not known: after the others, or never",
+            "last",
         ),
     }
 )

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from extproc.config.errors import listed, nearest
 from extproc.config.findings import Findings, KeyPath, spell
+from extproc.config.prices import price
 from extproc.config.schema import (
     Breaker,
     DrawBy,
@@ -25,6 +26,7 @@ from extproc.config.schema import (
     Shadow,
     Strategy,
     TargetRef,
+    Unpriced,
     Window,
 )
 from extproc.model.call import Failure
@@ -78,6 +80,7 @@ class RoutingDraft(Struct, frozen=True, kw_only=True):
     breaker: Breaker = Breaker()
     deadline: float | None = None
     longest_cooldown: float = Routing().longest_cooldown
+    unpriced: Unpriced = Unpriced.LAST
 
 
 ModelDraft: TypeAlias = str | Group | RouteDraft
@@ -92,6 +95,7 @@ def routing(draft: RoutingDraft, found: Findings) -> Routing:
         breaker=draft.breaker,
         deadline=draft.deadline,
         longest_cooldown=draft.longest_cooldown,
+        unpriced=draft.unpriced,
     )
 
 
@@ -102,15 +106,13 @@ def models(
     found: Findings,
 ) -> dict[str, ModelRoute]:
     """The routes, each target checked. What a `retry:` leaves out is `routing.retry`'s."""
-    return {
-        name: _route(name, draft, routing.retry, providers, found) for name, draft in drafts.items()
-    }
+    return {name: _route(name, draft, routing, providers, found) for name, draft in drafts.items()}
 
 
 def _route(
     name: str,
     draft: ModelDraft,
-    retry: Retry,
+    routing: Routing,
     providers: Mapping[str, Provider],
     found: Findings,
 ) -> ModelRoute:
@@ -134,12 +136,15 @@ def _route(
         _duplicates(group, found)
     _labels(places, found)
     _unused(path, block.strategy, places, found)
+    if block.strategy is Strategy.LEAST_COST:
+        targets = [place for _, group in groups for place in group]
+        _unpriced(path, routing.unpriced, targets, providers, found)
     return ModelRoute(
         groups=tuple(tuple(target for _, target in group) for _, group in groups),
         strategy=block.strategy,
         by=block.by,
         window=block.window,
-        retry=_retry((*path, "retry"), block.retry, retry, found),
+        retry=_retry((*path, "retry"), block.retry, routing.retry, found),
         deadline=block.deadline,
         shadow=shadow,
     )
@@ -250,6 +255,31 @@ def _unused(path: KeyPath, strategy: Strategy, targets: list[Placed], found: Fin
         found.warn(weights[0], message)
     if found.has(*path, "by") and strategy is Strategy.ORDER and not weights:
         found.warn((*path, "by"), f"not used: strategy {strategy} draws nothing without weights")
+
+
+def _unpriced(
+    path: KeyPath,
+    policy: Unpriced,
+    targets: list[Placed],
+    providers: Mapping[str, Provider],
+    found: Findings,
+) -> None:
+    """Of a target `*` nobody knows yet which model it will be."""
+    unknown = [
+        (at, one)
+        for at, one in targets
+        if one.provider in providers
+        and one.model != "*"
+        and price(providers[one.provider], one.model) is None
+    ]
+    if policy is Unpriced.NEVER and targets and len(unknown) == len(targets):
+        message = "found no target whose price is known, expected one at least where "
+        found.at(path, f"{message}routing.unpriced is never")
+        return
+    when = "last" if policy is Unpriced.LAST else "never"
+    for at, one in unknown:
+        message = f"{one.provider}/{one.model} has no known price, so least_cost asks it {when}"
+        found.warn(at, f"{message}; its provider's `prices:` may say one")
 
 
 def _retry(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
+from typing import TypeVar
 
 from extproc.config.schema import Provider
 from extproc.model.call import ANY, Capabilities
@@ -18,7 +19,7 @@ DATED = "2026-11"
 """year and month in which the catalogue was compared with its makers' pages"""
 
 _VENDOR = re.compile(
-    r"(?:(?:us|eu|apac|jp|au|us-gov|global)\.)?"
+    r"(?:(?:us|eu|apac|jp|au|ca|in|us-gov|global)\.)?"
     r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|mistral|openai|qwen)\."
 )
 """what Bedrock puts before a name"""
@@ -66,7 +67,7 @@ def _size(one: Capabilities, max_output: int, context: int) -> Capabilities:
 
 _GEMINI = _size(_THINKS, 65_536, 1_048_576)
 
-_TABLE: dict[str, Capabilities] = {
+CATALOGUE: dict[str, Capabilities] = {
     "gpt-3.5-turbo*": _size(replace(_BLIND, json_schema=False, reasoning=False), 4096, 16_385),
     "gpt-4*": Capabilities(reasoning=False),
     "gpt-4-turbo*": _size(replace(_PLAIN, json_schema=False), 4096, 128_000),
@@ -129,6 +130,7 @@ _TABLE: dict[str, Capabilities] = {
 }
 
 _NAMES = tuple(field.name for field in fields(Capabilities))
+_Said = TypeVar("_Said")
 
 
 def capabilities(provider: Provider, model: str) -> Capabilities:
@@ -137,9 +139,9 @@ def capabilities(provider: Provider, model: str) -> Capabilities:
     Each field comes from the most exact pattern of the configuration that says it, and then from
     the catalogue.
     """
-    said = [one for _, one in _matching(provider.capabilities.items(), model)]
-    known = max(_matching(_TABLE.items(), _plain(model)), default=(0, ANY), key=lambda one: one[0])
-    layers = (*said, known[1])
+    said = matching(provider.capabilities.items(), model)
+    known = next(matching(CATALOGUE.items(), plain(model)), ANY)
+    layers = (*said, known)
     return Capabilities(
         **{
             name: next((v for v in (getattr(one, name) for one in layers) if v is not None), None)
@@ -155,19 +157,17 @@ def default_model(provider: Provider, *, embeds: bool = False) -> str | None:
     return next((m for m in known if (capabilities(provider, m).embedding is True) is embeds), None)
 
 
-def _matching(
-    patterns: Iterable[tuple[str, Capabilities]], model: str
-) -> Iterator[tuple[int, Capabilities]]:
-    """Those that take in the model, the most exact first."""
+def matching(patterns: Iterable[tuple[str, _Said]], model: str) -> Iterator[_Said]:
+    """What is said of the model by the patterns that take it in, the most exact first."""
     found = [
         (len(pattern) + 2 * (pattern[-1:] != "*"), one)
         for pattern, one in patterns
         if pattern == model or (pattern[-1:] == "*" and model.startswith(pattern[:-1]))
     ]
-    return iter(sorted(found, key=lambda one: -one[0]))
+    return (one for _, one in sorted(found, key=lambda one: -one[0]))
 
 
-def _plain(model: str) -> str:
+def plain(model: str) -> str:
     """A name as its maker writes it: without a vendor, a router's path, or a tag of the host."""
     name = model.lower().rpartition("/")[2]
     name = _VENDOR.sub("", name, count=1) if _VENDOR.match(name) else name

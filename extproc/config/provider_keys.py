@@ -18,7 +18,7 @@ from extproc.config.shapes import (
     Table,
     Text,
 )
-from extproc.config.texts import FILE, HOST, MODEL, PATTERN, endpoint_problem, proxy_problem
+from extproc.config.texts import FILE, HOST, MODEL, NAME, PATTERN, endpoint_problem, proxy_problem
 from extproc.model.call import OnLossy
 
 AUTH_WORDS = ("api_key", "aws", "azure", "google", "none")
@@ -37,6 +37,20 @@ _TLS = Block(
             Text("a host name", pattern=HOST),
             "name to ask for and to verify",
             "the endpoint's host",
+        ),
+    }
+)
+
+_API_KEY = Block(
+    {
+        "key": Field(
+            SecretText(soft=True), "the secret: `${VAR}`, or `{file: path}`", required=True
+        ),
+        "name": Field(
+            Text("a name", pattern=NAME), "what logs and explanations call it", "its number, from 1"
+        ),
+        "weight": Field(
+            Number(above=0, high=10**6, whole=False), "its share, beside the other keys", "1"
         ),
     }
 )
@@ -113,6 +127,31 @@ _CAPABILITIES = Block(
     }
 )
 
+_DOLLARS = Number(low=0, high=10**6, whole=False)
+_PRICE = {
+    "input": Field(_DOLLARS, "US dollars for a million tokens of the prompt", required=True),
+    "output": Field(
+        _DOLLARS, "for a million tokens of the answer, reasoning included", required=True
+    ),
+    "cache_read": Field(_DOLLARS, "for a million that a cache has already", "that of input"),
+    "cache_write": Field(_DOLLARS, "for a million that a cache takes up", "that of input"),
+    "cache_write_1h": Field(
+        _DOLLARS, "for a million that a cache keeps for an hour", "that of cache_write"
+    ),
+}
+_PRICES = Block(
+    {
+        **_PRICE,
+        "long": Field(
+            Block(
+                {"above": Field(_TOKENS, "so many tokens of the prompt", required=True), **_PRICE}
+            ),
+            "what all tokens cost where the prompt has more than `above`",
+            "the same",
+        ),
+    }
+)
+
 PROVIDER = Block(
     {
         "dialect": Field(
@@ -156,6 +195,10 @@ PROVIDER = Block(
             "its secret: `${VAR}`, or `{file: path}`",
             "the known provider's variable, unless `endpoint` is given",
         ),
+        "api_keys": Field(
+            ListOf(Either(SecretText(soft=True), _API_KEY), 1),
+            "several secrets in its place, each a target of its own; one that is not set is done without",
+        ),
         "auth": Field(
             Either(Choice(AUTH_WORDS), _AUTH),
             "how requests are signed",
@@ -198,7 +241,14 @@ PROVIDER = Block(
             "the known provider's, or medium",
         ),
         "cost_per_token": Field(
-            Number(low=0, high=1000, whole=False), "price of one token, in your currency"
+            Number(low=0, high=1000, whole=False),
+            "price of each token of any model, in US dollars, where `prices` says nothing",
+            "the catalogue's prices, of those who sell at them; 0 of vllm, llamacpp and Ollama",
+        ),
+        "prices": Field(
+            Table(_PRICES, PATTERN.pattern or "", PATTERN.expected),
+            "what models cost, by name, prefix ending in `*`, or `*`; the most exact one counts, whole",
+            "cost_per_token",
         ),
         "tls": Field(_TLS, "how to verify it, and how to prove ourselves"),
         "proxy": Field(

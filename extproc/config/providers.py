@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from extproc.config import auth
+from extproc.config.api_keys import KeyDrafts, several
 from extproc.config.auth import AuthDraft
 from extproc.config.catalogue import (
     ANTHROPIC_VERSION,
@@ -32,7 +33,7 @@ from extproc.config.schema import (
     Secret,
     SecurityLevel,
 )
-from extproc.model.call import Capabilities, OnLossy
+from extproc.model.call import Capabilities, OnLossy, Price
 
 UNSET_ENDPOINT = "http://unset.invalid"
 """endpoint of a provider whose own is missing; `.invalid` never resolves (RFC 6761)"""
@@ -67,6 +68,7 @@ class ProviderDraft(Struct, frozen=True, kw_only=True):
     project: str | None = None
     api_version: str | None = None
     api_key: Secret | None = None
+    api_keys: KeyDrafts = ()
     auth: str | AuthDraft | None = None
     headers: dict[str, Secret] = {}
     on_lossy: OnLossy = OnLossy.DROP
@@ -76,6 +78,7 @@ class ProviderDraft(Struct, frozen=True, kw_only=True):
     timeout: float = 60.0
     security_level: SecurityLevel | None = None
     cost_per_token: float | None = None
+    prices: dict[str, Price] = {}
     tls: ProviderTls | None = None
     proxy: str | None = None
     probe: bool = True
@@ -102,6 +105,7 @@ def provider(
     endpoint = _endpoint(name, draft, variant, region, known, found)
     _egress(path, endpoint, found)
     signed = auth.resolve(path, draft.auth, variant, endpoint, found)
+    key, keys = several(path, draft.api_key, draft.api_keys, found)
     _details(path, spoken, variant, signed, found)
     level = draft.security_level or (known.security_level if known else SecurityLevel.MEDIUM)
     return Provider(
@@ -117,16 +121,18 @@ def provider(
         on_lossy=draft.on_lossy,
         capabilities=draft.capabilities,
         auth=signed,
-        api_key=draft.api_key,
+        api_key=key,
+        api_keys=keys,
         model=draft.model,
         models=_models(draft, known),
         timeout=draft.timeout,
         security_level=level,
         cost_per_token=draft.cost_per_token,
+        prices=draft.prices,
         tls=draft.tls,
         proxy=draft.proxy,
         probe=draft.probe,
-        unavailable=_unavailable(path, spoken, variant, found, dialects),
+        unavailable=_unavailable(path, spoken, variant, found, dialects, keyed=bool(key or keys)),
     )
 
 
@@ -293,9 +299,14 @@ def _unavailable(
     variant: str,
     found: Findings,
     dialects: frozenset[str] | None,
+    *,
+    keyed: bool,
 ) -> str | None:
+    """`keyed`: there is a key, so that none of `api_keys` is missed."""
     reasons = [
-        f"{spell(key[2:])}: {lack}" for key, lack in found.missing.items() if key[:2] == path
+        f"{spell(key[2:])}: {lack}"
+        for key, lack in found.missing.items()
+        if key[:2] == path and not (keyed and key[2] == "api_keys")
     ]
     if variant == "vertex":
         lacks = (key for key in ("project", "region") if not found.has(*path, key))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from extproc.config import models, prices
 from extproc.config.errors import quoted
-from extproc.config.models import DATED
 from extproc.config.schema import Key, ModelRoute, Provider, Settings, Strategy, TargetRef
 from extproc.config.shapes import size
 
@@ -21,7 +21,8 @@ def check_report(settings: Settings, dialects: Iterable[str] = ()) -> str:
         f"data: {settings.data}",
         *((f"dialects: {', '.join(sorted(dialects))}",) if dialects else ()),
         *_section("providers", map(_provider, settings.providers.values())),
-        f"models: catalogue of {DATED}, which `capabilities:` overrides",
+        f"models: catalogue of {models.DATED}, which `capabilities:` overrides",
+        f"prices: catalogue of {prices.DATED}, which `prices:` and `cost_per_token:` override",
         *_section("aliases", (_model(name, one) for name, one in settings.models.items())),
         *_section(
             "keys", map(_key, settings.keys), "none: only callers on this machine are served"
@@ -44,6 +45,8 @@ def _provider(provider: Provider) -> str:
     text = f"{provider.name}: {provider.dialect}, {provider.endpoint}, {provider.security_level}"
     if provider.unavailable is not None:
         return f"{text}, UNAVAILABLE ({provider.unavailable})"
+    keys = " ".join(key.name for key in provider.api_keys)
+    text += f", keys {keys}" * bool(keys)
     return f"{text}, serves {' '.join(provider.models) or 'what aliases name'}"
 
 

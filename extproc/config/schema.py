@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
-from extproc.model.call import Capabilities, Failure, OnLossy
+from extproc.model.call import Capabilities, Failure, OnLossy, Price
 
 
 class Secret:
@@ -91,6 +92,15 @@ class ProviderTls(Struct, frozen=True, kw_only=True):
     sni: str | None = None
 
 
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """One of a provider's several keys. `name` is told to people, the key itself to nobody;
+    `weight` is its share of the calls, beside the others."""
+
+    name: str
+    key: Secret
+    weight: float = 1.0
+
+
 class KeyAuth(Struct, frozen=True, kw_only=True, tag="api_key"):
     """`Provider.api_key` in a header; nothing at all where there is no key."""
 
@@ -133,12 +143,15 @@ class Provider(Struct, frozen=True, kw_only=True):
     names what differs from the dialect's own home. `api_version` is Azure's,
     Anthropic's or Gemini's; `project` Vertex's; `region` Vertex's or AWS's.
     `headers` go to it with every request, names in lower case. `capabilities`
-    are by model, prefix ending in `*`, or `*`; `models.capabilities` reads them.
+    are by model, prefix ending in `*`, or `*`; `models.capabilities` reads them. So are
+    `prices`, which come before `cost_per_token`, the price in US dollars of each token of any
+    model; `prices.price` reads both.
     `models` are the names it serves (`*` at the end is a wildcard), `model` the
     one it answers with when none is asked for. `unavailable` says why it cannot
     be used (an unset variable, a dialect that is not built in), or is None.
     `proxy` is `host:port` of an HTTP proxy that CONNECTs for us. `probe`: connect to
-    it now and then, to know whether it is there.
+    it now and then, to know whether it is there. `api_keys` are there in place of
+    `api_key` where it has several: each is a target of its own.
     """
 
     name: str
@@ -154,17 +167,23 @@ class Provider(Struct, frozen=True, kw_only=True):
     capabilities: dict[str, Capabilities] = field(default_factory=dict[str, Capabilities])
     auth: Auth = KeyAuth()
     api_key: Secret | None = None
+    api_keys: tuple[ApiKey, ...] = ()
     model: str | None = None
     models: tuple[str, ...] = ()
     timeout: float = 60.0
     security_level: SecurityLevel = SecurityLevel.MEDIUM
     cost_per_token: float | None = None
+    prices: dict[str, Price] = field(default_factory=dict[str, Price])
     tls: ProviderTls | None = None
     proxy: str | None = None
     probe: bool = True
     unavailable: str | None = None
     revision: int = 0
     """how often the way to it changed while the gateway ran: each has a cluster of its own"""
+
+    def by_key(self) -> list[tuple[ApiKey, Provider]]:
+        """It once for each of several keys, as if that were the only one."""
+        return [(key, replace(self, api_key=key.key, api_keys=())) for key in self.api_keys]
 
 
 Scalar: TypeAlias = str | int | float | bool
@@ -299,6 +318,14 @@ class RetryBudget(Struct, frozen=True, kw_only=True):
     minimum: int = 10
 
 
+class Unpriced(StrEnum):
+    """What becomes of a target whose price is not known, where the cheapest is asked first."""
+
+    LAST = "last"
+    """it is asked when those of known price could not help"""
+    NEVER = "never"
+
+
 class Routing(Struct, frozen=True, kw_only=True):
     """How targets are chosen and given up, where a model does not say otherwise.
 
@@ -310,6 +337,7 @@ class Routing(Struct, frozen=True, kw_only=True):
     breaker: Breaker = Breaker()
     deadline: float | None = None
     longest_cooldown: float = 300.0
+    unpriced: Unpriced = Unpriced.LAST
 
 
 class Key(Struct, frozen=True, kw_only=True):

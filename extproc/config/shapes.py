@@ -157,12 +157,13 @@ class Field:
 class Either:
     """The same in few words or in more; the kind of what stands there tells which."""
 
-    short: Leaf | ListOf
+    short: Leaf | SecretText | ListOf
     more: ListOf | Block | Either
 
     @property
-    def forms(self) -> tuple[Leaf | ListOf | Block, ...]:
-        """All ways to say it: at most one is a word, one a list and one a block."""
+    def forms(self) -> tuple[Leaf | SecretText | ListOf | Block, ...]:
+        """All ways to say it: at most one is a word, one a list and one a block. A secret is a
+        word, or a block of `file:` alone."""
         more = self.more.forms if isinstance(self.more, Either) else (self.more,)
         return (self.short, *more)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 
-from extproc.config.schema import Provider
+from extproc.config.schema import Provider, Secret
 from extproc.credentials.fetching import kept_fresh
 from extproc.credentials.refresh import Refreshing
 from extproc.model.ports import Credential
@@ -24,6 +24,7 @@ _OF_NO_MATTER = frozenset(
         "timeout",
         "security_level",
         "cost_per_token",
+        "prices",
         "probe",
         "revision",
     }
@@ -34,17 +35,17 @@ _OF_NO_MATTER = frozenset(
 class Moving:
     def __init__(self, build: Callable[[Provider], Credential]) -> None:
         self._build = build
-        self._latest: dict[str, tuple[dict[str, object], Credential]] = {}
-        """by provider, with what the credential was made of"""
+        self._latest: dict[tuple[str, Secret | None], tuple[dict[str, object], Credential]] = {}
+        """by provider and its key, with what the credential was made of"""
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def of(self, provider: Provider) -> Credential:
-        made_of = _essence(provider)
-        known = self._latest.get(provider.name)
+        made_of, place = _essence(provider), (provider.name, provider.api_key)
+        known = self._latest.get(place)
         if known is not None and known[0] == made_of:
             return known[1]
         credential = self._build(provider)
-        self._latest[provider.name] = (made_of, credential)
+        self._latest[place] = (made_of, credential)
         return credential
 
     async def start(self, credentials: Iterable[Credential]) -> None:

@@ -27,6 +27,8 @@ from extproc.routing.reasons import Why, fallback
 
 TOO_LATE = 0.02
 """seconds before the deadline within which nobody is asked any more"""
+_OF_A_KEY = (Failure.RATE_LIMIT, Failure.CREDENTIAL)
+"""failures that say nothing of the target's other keys"""
 
 
 class Sends(Protocol):
@@ -129,9 +131,10 @@ class Course:
         """Whether the next target shall be asked after this, and can: then it is taken."""
         if failure is Failure.OURS or failure not in self.triggers:
             return False
-        return self._next is not None or self._take()
+        return self._next is not None or self._take(failure)
 
-    def _take(self) -> bool:
+    def _take(self, after: Failure | None = None) -> bool:
+        """`after` is what became of the one before."""
         plan, health = self._plan, self._health
         targets = plan.targets
         while not self._closed and self._at < len(targets):
@@ -142,7 +145,7 @@ class Course:
                 self._record.why += (Why.STRUCK_DEADLINE,)
                 return False
             # A storm is made of asking the same one again: whoever is next was not asked yet.
-            again = self._at > 0 and to.key == targets[self._at - 1].key
+            again = self._at > 0 and _again(to, targets[self._at - 1], after)
             self._at += 1
             if again and not health.may_retry():
                 self._record.why += (Why.STRUCK_BUDGET,)
@@ -311,6 +314,16 @@ class Course:
             last.lost()
             last.stage = Stage.OVER
             self._settle(last, Failure.LEFT)
+
+
+def _again(to: Planned, before: Planned, after: Failure | None) -> bool:
+    """Whether the same is asked once more. Another key is another one, unless what failed is not
+    the key's fault."""
+    if to.key == before.key:
+        return True
+    one, other = to.target, before.target
+    same = one.provider == other.provider and one.model == other.model
+    return same and after is not None and after not in _OF_A_KEY
 
 
 def needs_hop(chosen: Plan, asked: Routed) -> bool:

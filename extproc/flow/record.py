@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from extproc.config.names import ATTEMPTS_HEADER, WHY_HEADER
-from extproc.model.call import NO_CALL, Attempt, Caller, CallId, Ending, Outcome, Target, Tried
+from extproc.model.call import (
+    NO_CALL,
+    Attempt,
+    Caller,
+    CallId,
+    Ending,
+    Outcome,
+    Price,
+    Target,
+    Tried,
+)
 from extproc.model.errors import GatewayError, Kind, Origin
 from extproc.model.reply import Usage
 
@@ -16,7 +26,8 @@ _MOST_WHY = 32
 class Record:
     """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's;
     `dropped` is what the provider's language could not carry, in the client's words; `why` holds
-    the codes of what led to the target. `shadow` is the call that this one is a copy of. `tried` has the attempts that somebody watched, each once.
+    the codes of what led to the target. `shadow` is the call that this one is a copy of. `tried` has
+    the attempts that somebody watched, each once. `price` is what `usage` is paid at; None: not known.
 
     `outcome` begins as ABORTED: only an ending that was seen changes it.
     """
@@ -41,7 +52,7 @@ class Record:
     status: int = 0
     outcome: Outcome = Outcome.ABORTED
     usage: Usage | None = None
-    cost: float = 0.0
+    price: Price | None = None
     error: str | None = None
     error_code: str | None = None
     error_kind: Kind | None = None
@@ -54,6 +65,13 @@ class Record:
     own_seconds: float = 0.0
     duration: float = 0.0
     closed: bool = False
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars; None where the tokens or their price are not known."""
+        if self.usage is None or self.price is None:
+            return None
+        return self.price.of(self.usage)
 
     def refused(self, error: GatewayError) -> None:
         """An error ended the exchange: a refusal of ours, or what a provider or the network did."""

@@ -1,8 +1,9 @@
 """The way back: a provider's reply, decoded, seen by the stages, and given to the client.
 
 Where client and provider speak one dialect and no stage may change the reply, the
-provider's bytes pass as they are; events are decoded for the account, and for the
-stages that only look. Anything else is rendered again from the events.
+provider's bytes pass as they are, but for an alias (`Dialect.naming`); events are decoded for
+the account, and for the stages that only look. Anything else is rendered again from the
+events.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Returning:
         "_identity",
         "_limit",
         "_limits",
+        "_naming",
         "_notes",
         "_pieces",
         "_pipeline",
@@ -124,6 +126,8 @@ class Returning:
         self._raw = client is to.dialect and not (
             pipeline.touches or rendered.renamed or rendered.answer_tool or rendered.reshaped
         )
+        alias = self._raw and context.model != to.target.model and not isinstance(request, Opaque)
+        self._naming = client.naming(context.model) if alias else None
         self._pieces = False
         self._broken = False
         self._notes: Notes | None = None
@@ -264,6 +268,8 @@ class Returning:
         failed = self._account(events)
         if self._raw:
             out = decoder.take()
+            if self._naming is not None:
+                out = self._naming.piece(out)
             if self._pipeline.looks:
                 self._pipeline.on_events(events)
         else:
@@ -307,8 +313,12 @@ class Returning:
         if self._raw:
             if self._pipeline.looks:
                 self._pipeline.on_events(events)
-            record.bytes_out = len(body)
-            return Continue(set=named, remove=self._forbidden(head.headers))
+            out = body if self._naming is None else self._naming.whole(body)
+            record.bytes_out = len(out)
+            if out is body:
+                return Continue(set=named, remove=self._forbidden(head.headers))
+            length = ("content-length", str(len(out)))
+            return Continue(set=(length, *named), remove=self._forbidden(head.headers), body=out)
         encoder = self._client.encoder(self._request, self._context)
         out = b"".join([encoder.feed(event) for event in self._pipeline.on_events(events)])
         status, own = encoder.head()
@@ -399,8 +409,7 @@ class Returning:
 
     def _used(self, usage: Usage) -> None:
         record = self._record
-        record.usage = usage
-        record.cost = self._context.price_per_token * (usage.prompt + usage.output)
+        record.usage, record.price = usage, self._context.price
 
     def _named(self) -> tuple[tuple[str, str], ...]:
         model = self._record.target.model if self._record.target else ""

@@ -77,7 +77,7 @@ def prepared(
         created=int(clock.time()),
         provider=to.target.provider,
         started=record.started,
-        price_per_token=to.backend.provider.cost_per_token or 0.0,
+        price=to.target.price,
         clock=clock,
     )
     return Returning(

@@ -133,7 +133,7 @@ def compile_snapshot(
         elif provider.dialect not in spoken:
             unavailable[name] = f"dialect {provider.dialect} is not built in yet"
         else:
-            backends[name] = compile_backend(provider, spoken, registry.credential(provider))
+            backends[name] = compile_backend(provider, spoken, registry.credential)
     stages = _stages(settings, registry, ports)
     special = sorted({e.header for d in registry.dialects.values() for e in d.endpoints} - {""})
     return Snapshot(

@@ -10,7 +10,7 @@ that order. Durations are `5ms`, `2s` or a bare number in the unit given below.
 
     status=N         answer with this status; from 400 up with an error body
     body=html|empty  the body beside `status`: a web page, or nothing
-    refuse=KIND      the provider's own refusal: context_length or content_filter
+    refuse=KIND      the provider's own refusal: context_length, content_filter or quota
     retry-after=V    the header, as it stands
     delay=S          seconds before the reply's first byte
     reset            TCP reset in place of a reply
@@ -36,6 +36,7 @@ that order. Durations are `5ms`, `2s` or a bare number in the unit given below.
     id=ID            answer with this recorded exchange (replay only)
     times=N          only the first N requests with this very directive are affected
     every=N          only each Nth request with this very directive is
+    key=END          only requests are that have a header which ends like this, such as a credential
     tag=ANY          no effect; makes a directive of `times` or `every` differ from another
 
 In a whole reply cut and stall strike in the middle of the body, end and
@@ -49,7 +50,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-KINDS = ("context_length", "content_filter")
+KINDS = ("context_length", "content_filter", "quota")
 """of refusals"""
 _PROMPT = re.compile(rb"\[\[mock\s+([^\]]*)\]\]")
 _MODEL = re.compile(rb'"model"\s*:\s*"[^";\\]*;([^"\\]*)"')
@@ -99,6 +100,7 @@ class Faults:
     id: str = ""
     times: int | None = None
     every: int | None = None
+    key: str = ""
     tag: str = ""
 
 
@@ -223,6 +225,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "id": _line,
     "times": _count,
     "every": _positive,
+    "key": _line,
     "tag": _line,
 }
 

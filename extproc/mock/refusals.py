@@ -1,4 +1,5 @@
-"""What providers say when a request itself is at fault: each in its own words and envelope.
+"""What providers say when a request itself is at fault, or who pays for it: each in its own words
+and envelope.
 
 Takes a speaker and a kind of `refuse=KIND`, gives its `Answer`. A language without a
 word of its own for a kind answers as OpenAI would, in its own envelope. Google tells
@@ -16,7 +17,7 @@ import orjson
 from extproc.mock.answer import IDENT, Answer, Asked, Speaker
 from extproc.mock.faults import KINDS
 
-CONTEXT, FILTER = KINDS
+CONTEXT, FILTER, QUOTA = KINDS
 
 _WORDS: Mapping[tuple[str, str], str] = {
     ("anthropic_messages", CONTEXT): "prompt is too long: 210000 tokens > 200000 maximum",
@@ -38,6 +39,10 @@ _OPENAI: Mapping[str, tuple[str, str]] = {
         " Please modify your prompt and retry.",
         "content_filter",
     ),
+    QUOTA: (
+        "You exceeded your current quota, please check your plan and billing details.",
+        "insufficient_quota",
+    ),
 }
 
 
@@ -46,11 +51,17 @@ def refusal(kind: str, asked: Asked, speaker: Speaker) -> Answer:
     if (speaker.name, kind) == ("gemini_generate", FILTER):
         return _blocked(asked)
     message, code = _OPENAI[kind]
-    answer = speaker.error(400, _WORDS.get((speaker.name, kind), message))
-    if not speaker.name.startswith("openai_"):
+    openai = speaker.name.startswith("openai_")
+    status = 400
+    if kind == QUOTA:
+        status = 429 if openai or speaker.name == "gemini_generate" else 402
+    answer = speaker.error(status, _WORDS.get((speaker.name, kind), message))
+    if not openai:
         return answer
     body = cast("dict[str, dict[str, object]]", orjson.loads(answer.body))
     error = {**body["error"], "code": code}
+    if kind == QUOTA:
+        error["type"] = code
     return replace(answer, body=orjson.dumps({**body, "error": error}))
 
 

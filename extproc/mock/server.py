@@ -220,7 +220,7 @@ class MockProvider:
         headers = [] if plain else parse_headers(head)
         if plain and (known := self._plans.get(key)) is not None:
             return known
-        plan, repeatable = self._new_plan(method, path, headers, body, missing)
+        plan, repeatable = self._new_plan(method, path, head, headers, body, missing)
         if plain and repeatable and len(body) <= _CACHED_BODY and self._replay is None:
             if len(self._plans) >= _CACHED_PLANS:
                 self._plans.clear()
@@ -231,6 +231,7 @@ class MockProvider:
         self,
         method: str,
         path: str,
+        head: bytes,
         headers: Sequence[tuple[str, str]],
         body: bytes,
         missing: doors.Missing | None,
@@ -248,8 +249,8 @@ class MockProvider:
         except BadDirective as wrong:
             answer = speaker.error(400, f"mock: {wrong}")
             return Plan(answer, Faults(), b"", rendered(answer)), True
-        repeatable = faults.times is None and faults.every is None
-        if not repeatable and not self._strikes(faults, repr(pairs)):
+        repeatable = faults.times is None and faults.every is None and not faults.key
+        if not repeatable and not (_concerns(faults, head) and self._strikes(faults, repr(pairs))):
             faults = self._usual
         if missing is None:
             answer = self._answer(Asked(method, path, body, faults), speaker)
@@ -300,6 +301,14 @@ class MockProvider:
                 shown = {"error": "here are GET and DELETE /_mock/requests and GET /_mock/stats"}
                 return Answer(404, "application/json", orjson.dumps(shown))
         return Answer(200, "application/json", orjson.dumps(shown))
+
+
+def _concerns(faults: Faults, head: bytes) -> bool:
+    """Whether it is about the key of a request with this head; a directive's own header is none."""
+    if not faults.key:
+        return True
+    pairs = parse_headers(head)
+    return any(text.endswith(faults.key) for name, text in pairs if not name.startswith("x-mock"))
 
 
 def _forget_socket(path: str) -> None:

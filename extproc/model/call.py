@@ -73,16 +73,65 @@ class Capabilities:
 
 ANY = Capabilities()
 
+_MILLION = 1_000_000
+
+
+@value
+class Price:
+    """What tokens cost, in US dollars for a million of each kind.
+
+    None: as much as `input`; of `cache_write_1h`, which is what a prompt costs that is kept for an
+    hour, as much as `cache_write`. Reasoning is a part of the output. Where a longer prompt costs
+    something else, with all that is written to it, `long` says so: it counts for prompts of more
+    than its `above` tokens.
+    """
+
+    input: float = 0.0
+    output: float = 0.0
+    cache_read: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+    long: Price | None = None
+    above: int = 0
+
+    def of(self, usage: Usage) -> float:
+        """The dollars that so much costs."""
+        each = self._at(usage.prompt)
+        read = each.input if each.cache_read is None else each.cache_read
+        write = each.input if each.cache_write is None else each.cache_write
+        hour = write if each.cache_write_1h is None else each.cache_write_1h
+        kept = min(usage.cache_write_1h, usage.cache_write)
+        return (
+            usage.fresh * each.input
+            + usage.cache_read * read
+            + (usage.cache_write - kept) * write
+            + kept * hour
+            + usage.output * each.output
+        ) / _MILLION
+
+    def estimate(self, prompt: int, output: int) -> float:
+        """The dollars that so many tokens cost, if no cache has any of them."""
+        each = self._at(prompt)
+        return (prompt * each.input + output * each.output) / _MILLION
+
+    def _at(self, prompt: int) -> Price:
+        """What counts for a prompt of so many tokens."""
+        each = self
+        while each.long is not None and prompt > each.long.above:
+            each = each.long
+        return each
+
 
 @value
 class Target:
     """One backend that can answer: a provider and the model's name over there.
 
+    `key_name` tells the provider's keys apart where it has several; else it is empty.
     `cluster` is Envoy's name for the provider's hosts; `base_path` is the path
     of the provider's endpoint (`/v1`, or empty), `authority` its host and port.
     `variant` names a variant of the dialect that differs by path, headers or a
     few fields (`azure`, `vertex`, `bedrock`), and `details` what it needs to know
-    (`api_version`, `project`, `region`).
+    (`api_version`, `project`, `region`). `price` None: not known.
     """
 
     provider: str
@@ -96,6 +145,15 @@ class Target:
     details: tuple[tuple[str, str], ...] = ()
     capabilities: Capabilities = ANY
     on_lossy: OnLossy = OnLossy.DROP
+    key_name: str = ""
+    price: Price | None = None
+
+    @property
+    def key(self) -> str:
+        """What health, cooldowns and statistics are kept by. No name of a provider has a `#` in it."""
+        if self.key_name:
+            return f"{self.provider}#{self.key_name}/{self.model}"
+        return f"{self.provider}/{self.model}"
 
     def detail(self, name: str) -> str:
         """A detail of the variant, or the empty string."""

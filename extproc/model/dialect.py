@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import ClassVar, Protocol
 
-from extproc.model.call import ANY, CallId, Capabilities, Target
+from extproc.model.call import ANY, CallId, Capabilities, Price, Target
 from extproc.model.chat import Json
 from extproc.model.embed import Request
 from extproc.model.errors import GatewayError
@@ -149,7 +149,7 @@ class ReplyContext:
 
     `model` is the name that the client sent (or the one we chose, if it sent
     none); `created` is unix seconds; `started` is when the request came, on
-    `clock`; `price_per_token` is in USD.
+    `clock`; `price` is the target's, None: not known.
     """
 
     call_id: CallId
@@ -157,7 +157,7 @@ class ReplyContext:
     created: int
     provider: str = ""
     started: float = 0.0
-    price_per_token: float = 0.0
+    price: Price | None = None
     clock: Clock | None = None
 
 
@@ -191,6 +191,18 @@ class ReplyEncoder(Protocol):
 
     def feed(self, event: Event) -> bytes:
         """`Failed` in a stream becomes the dialect's error event, without a terminal."""
+        ...
+
+
+class Naming(Protocol):
+    """Writes a name for a model into replies whose bytes otherwise pass as they came."""
+
+    def whole(self, body: bytes) -> bytes:
+        """The very body, where it names no model."""
+        ...
+
+    def piece(self, piece: bytes) -> bytes:
+        """As `whole`, for whole events of a stream."""
         ...
 
 
@@ -232,6 +244,10 @@ class Dialect(Protocol):
         """The headers that tell a client of this dialect."""
         ...
 
+    def naming(self, name: str) -> Naming | None:
+        """Writes `name` where its replies name the model. None: they never do."""
+        ...
+
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply: ...
@@ -244,6 +260,7 @@ __all__ = [
     "Headers",
     "Json",
     "ModelCard",
+    "Naming",
     "RateLimit",
     "Rendered",
     "ReplyContext",

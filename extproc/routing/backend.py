@@ -1,18 +1,20 @@
 """A provider, ready to use: its languages, its credential, and what never changes of its requests.
 
+One with several keys is a backend for each, which differ in the credential alone.
 Compiled once for each configuration. Gives `Target`s; asks nobody and waits for
 nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
 from urllib.parse import urlsplit
 
 from extproc.config.catalogue import languages
 from extproc.config.models import USUAL_EMBEDDERS, capabilities, default_model
 from extproc.config.names import provider_cluster
+from extproc.config.prices import price
 from extproc.config.schema import Provider, TargetRef, Window
 from extproc.model.call import Failure, OnLossy, Target
 from extproc.model.dialect import Dialect
@@ -27,7 +29,11 @@ _MOST_TARGETS = 4096
 
 @value
 class Backend:
-    """`dialects` are the languages it speaks, its own first. `fixed` are headers that never change."""
+    """`dialects` are the languages it speaks, its own first. `fixed` are headers that never change.
+
+    Of a provider with several keys this is the first one, and `others` has the rest; `key_name` and
+    `weight` are the key's.
+    """
 
     provider: Provider
     dialects: Mapping[str, Dialect]
@@ -36,9 +42,17 @@ class Backend:
     authority: str
     base_path: str
     fixed: tuple[tuple[str, str], ...]
+    key_name: str = ""
+    weight: float = 1.0
+    others: tuple[Backend, ...] = ()
     _targets: dict[tuple[str, str], Target] = field(
         default_factory=dict[tuple[str, str], Target], repr=False, compare=False
     )
+
+    @property
+    def each(self) -> tuple[Backend, ...]:
+        """This one, and those with the provider's other keys."""
+        return (self, *self.others)
 
     def fit(self, model: str) -> int:
         """How exactly the provider's names say that it serves a model: 0 = it does not."""
@@ -85,6 +99,8 @@ class Backend:
             details=tuple((name, value) for name, value in details if value),
             capabilities=capabilities(provider, model),
             on_lossy=OnLossy(provider.on_lossy),
+            key_name=self.key_name,
+            price=price(provider, model),
         )
         if len(self._targets) < _MOST_TARGETS:
             self._targets[model, dialect] = made
@@ -104,7 +120,7 @@ class Planned:
     @property
     def key(self) -> str:
         """What health, cooldowns and statistics are kept by."""
-        return f"{self.target.provider}/{self.target.model}"
+        return self.target.key
 
 
 @value
@@ -136,9 +152,22 @@ class Plan:
 
 
 def compile_backend(
+    provider: Provider, dialects: Mapping[str, Dialect], sign: Callable[[Provider], Credential]
+) -> Backend:
+    """`dialects` are those that it speaks, by name, its own among them. `sign` makes the credential
+    of a provider that has one key."""
+    if not provider.api_keys:
+        return _compiled(provider, dialects, sign(provider))
+    first, *others = [
+        replace(_compiled(one, dialects, sign(one)), key_name=key.name, weight=key.weight)
+        for key, one in provider.by_key()
+    ]
+    return replace(first, others=tuple(others))
+
+
+def _compiled(
     provider: Provider, dialects: Mapping[str, Dialect], credential: Credential
 ) -> Backend:
-    """`dialects` are those that it speaks, by name, its own among them."""
     url = urlsplit(provider.endpoint)
     timeout = str(int(provider.timeout * _SECONDS_TO_MS))
     return Backend(

@@ -39,14 +39,19 @@ _NEEDS = {
 def decide(choice: Choice, health: Health, asked: Asked) -> Plan:
     """Raises `ContextTooLong`, `Unsupported`, `InvalidRequest` or `Overloaded` if nobody is left."""
     hearing = Hearing(choice, health, asked)
+    most = choice.virtual.most
     kept: list[Option] = []
     struck: list[tuple[Option, Why]] = []
     for option, why in hearing.candidates():
         if why is not None:
             struck.append((option, why))
             continue
-        kept.append(option)
-        if len(kept) == choice.virtual.most:
+        if len(kept) < most:
+            kept.append(option)
+        elif option.place != kept[0].place:
+            # The keys of one target leave an attempt to the next one: they may share a trouble.
+            kept[-1] = option
+        if len(kept) == most and (most == 1 or kept[-1].place != kept[0].place):
             break
     if not kept:
         raise refusal(hearing, struck)
@@ -54,7 +59,7 @@ def decide(choice: Choice, health: Health, asked: Asked) -> Plan:
 
 
 def settled(choice: Choice) -> Plan | None:
-    """The plan, where no request can change it: one target, one attempt, nothing to draw."""
+    """The plan, where no request can change it: one target with one key, one attempt, nothing to draw."""
     virtual = choice.virtual
     only = next(choice.options)
     again = virtual.retry.same and virtual.retry.attempts > 1

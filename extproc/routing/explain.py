@@ -23,21 +23,22 @@ from extproc.routing.health import Health
 from extproc.routing.hearing import USUAL_ANSWER, Asked, Hearing
 from extproc.routing.parameters import fit
 from extproc.routing.reasons import Why, meaning
-from extproc.routing.router import look_up, plan
-from extproc.routing.strategies import price
+from extproc.routing.router import all_of, look_up, plan
+from extproc.routing.strategies import cost
 from extproc.routing.traits import traits
-from extproc.routing.virtual import Choice, Dead, Option
+from extproc.routing.virtual import Choice, Option
 
 _DIGITS = 9
 
 
 @value
 class Candidate:
-    """A target. `model` is the provider's own name of it; `group` counts from 1.
+    """A target. `model` is the provider's own name of it; `group` counts from 1. `key_name` is empty
+    where its provider has one key.
 
     `struck` is None for one that is kept, and `detail` says more of it, for people. `score` is
     what it was ordered by within its group, the higher first; None: as written. `cost` is what
-    the request is thought to cost there, in the currency of its price; None: not known.
+    the request is thought to cost there, in US dollars; None: not known.
     `attempts` are the numbers of the attempts that it would get, from 1.
     """
 
@@ -50,11 +51,13 @@ class Candidate:
     score: float | None = None
     cost: float | None = None
     attempts: tuple[int, ...] = ()
+    key_name: str = ""
 
     def as_json(self) -> dict[str, Json]:
         return {
             "provider": self.provider,
             "model": self.model,
+            "key_name": self.key_name,
             "label": self.label,
             "group": self.group,
             "kept": self.struck is None,
@@ -153,7 +156,7 @@ def explain(atlas: Atlas, health: Health, asked: Asked) -> Explanation:
     match found:
         case Plan():
             name = found.name
-            candidates = _only(found, made, tokens, output)
+            candidates = _only(found, all_of(atlas, request), made, (tokens, output))
         case Choice():
             name, strategy = found.virtual.name, _strategy(found).value
             by = found.virtual.by.value if _draws(found) else ""
@@ -241,36 +244,38 @@ def _strategy(choice: Choice) -> Strategy:
 
 def _draws(choice: Choice) -> bool:
     drawn = (Strategy.WEIGHTED, Strategy.STICKY, Strategy.ROUND_ROBIN)
-    return any(group.strategy in drawn for group in choice.groups if len(group.options) > 1)
+    several = [group for group in choice.groups if len(group.options) > 1]
+    return any(group.strategy in drawn or group.keys for group in several)
 
 
-def _only(found: Plan, made: Plan | None, tokens: int, output: int | None) -> Sequence[Candidate]:
-    """The target where there is nothing to choose."""
+def _only(
+    found: Plan, choice: Choice, made: Plan | None, sizes: tuple[int, int | None]
+) -> Sequence[Candidate]:
+    """The target where there is nothing to choose, and those that can never be asked."""
     target = found.targets[0]
-    return [
-        Candidate(
-            provider=target.target.provider,
-            model=target.target.model,
-            label=found.label,
-            group=1,
-            struck=Why.STRUCK_CALLER if made is None else None,
-            cost=price(target, tokens, output or USUAL_ANSWER),
-            attempts=_numbers(made, target),
-        )
-    ]
+    place = next(choice.options).place
+    one = Candidate(
+        provider=target.target.provider,
+        model=target.target.model,
+        label=found.label,
+        group=_groups(choice)[place],
+        struck=Why.STRUCK_CALLER if made is None else None,
+        cost=cost(target, sizes[0], sizes[1] or USUAL_ANSWER),
+        attempts=_numbers(made, target),
+    )
+    return _in_order([(place, one), *_dead(choice)])
 
 
 def _all(hearing: Hearing, made: Plan | None, *, denied: bool) -> Sequence[Candidate]:
     choice = hearing.choice
-    groups = choice.virtual.route.groups
-    number = [at for at, refs in enumerate(groups, 1) for _ in refs]
-    found = {dead.place: _dead(dead, number[dead.place]) for dead in choice.dead}
+    number = _groups(choice)
+    found = _dead(choice)
     for option, score in _scored(hearing):
         struck = Why.STRUCK_CALLER if denied else hearing.strike(option)
         attempts = _numbers(made, option.planned)
         if struck is None and made is not None and not attempts:
             struck = Why.STRUCK_ATTEMPTS
-        found[option.place] = Candidate(
+        one = Candidate(
             provider=option.planned.target.provider,
             model=option.planned.target.model,
             label=option.ref.label,
@@ -278,10 +283,21 @@ def _all(hearing: Hearing, made: Plan | None, *, denied: bool) -> Sequence[Candi
             struck=struck,
             detail=_detail(hearing, option, struck),
             score=score,
-            cost=price(option.planned, *hearing.tokens),
+            cost=cost(option.planned, *hearing.tokens),
             attempts=attempts,
+            key_name=option.planned.target.key_name,
         )
-    return [found[place] for place in sorted(found)]
+        found.append((option.place, one))
+    return _in_order(found)
+
+
+def _in_order(found: Sequence[tuple[int, Candidate]]) -> Sequence[Candidate]:
+    return [one for _, one in sorted(found, key=lambda each: each[0])]
+
+
+def _groups(choice: Choice) -> Sequence[int]:
+    """The group of each place, from 1."""
+    return [at for at, refs in enumerate(choice.virtual.route.groups, 1) for _ in refs]
 
 
 def _scored(hearing: Hearing) -> Iterator[tuple[Option, float | None]]:
@@ -290,9 +306,23 @@ def _scored(hearing: Hearing) -> Iterator[tuple[Option, float | None]]:
         yield from zip(group.options, scores, strict=True)
 
 
-def _dead(dead: Dead, group: int) -> Candidate:
-    ref = dead.ref
-    return Candidate(ref.provider, ref.model, ref.label, group, dead.why, dead.reason)
+def _dead(choice: Choice) -> list[tuple[int, Candidate]]:
+    """Those that can never be asked, each with its place."""
+    number = _groups(choice)
+    return [
+        (
+            one.place,
+            Candidate(
+                provider=one.ref.provider,
+                model=one.ref.model,
+                label=one.ref.label,
+                group=number[one.place],
+                struck=one.why,
+                detail=one.reason,
+            ),
+        )
+        for one in choice.dead
+    ]
 
 
 def _numbers(made: Plan | None, planned: Planned) -> tuple[int, ...]:
@@ -316,7 +346,8 @@ def _detail(hearing: Hearing, option: Option, struck: Why | None) -> str:
 
 
 def _target(planned: Planned) -> dict[str, Json]:
-    return {"provider": planned.target.provider, "model": planned.target.model}
+    target = planned.target
+    return {"provider": target.provider, "model": target.model, "key_name": target.key_name}
 
 
 def _error(error: GatewayError) -> dict[str, Json]:

@@ -142,7 +142,7 @@ class Health:
 
     def ended(self, tried: Tried, tokens: int) -> None:
         """An attempt is over; `tokens` are those that came."""
-        key = f"{tried.target.provider}/{tried.target.model}"
+        key = tried.target.key
         target = self._targets.get(key) or self._targets.of(key)
         now = self._clock.monotonic()
         target.over()

@@ -19,7 +19,7 @@ from extproc.routing.breaker import CLOSED, State
 from extproc.routing.health import Health
 from extproc.routing.parameters import longest_output
 from extproc.routing.reasons import Why
-from extproc.routing.strategies import draw, draw_key, ranked, scores
+from extproc.routing.strategies import among_keys, draw, draw_key, ranked, scores
 from extproc.routing.traits import Traits, facts, traits
 from extproc.routing.virtual import SCHEMA, TOOLS, VISION, Choice, Group, Option
 
@@ -92,7 +92,9 @@ class Hearing:
     def candidates(self) -> Iterator[tuple[Option, Why | None]]:
         """The targets in the order in which they are asked, each with what strikes it."""
         for group in self.choice.groups:
-            for option in ranked(group, self.scores(group)):
+            found = self.scores(group)
+            order = among_keys(group, found, self.drawn) if group.keys else ranked(group, found)
+            for option in order:
                 yield option, self.strike(option)
 
     def scores(self, group: Group) -> Sequence[float] | None:

@@ -51,6 +51,10 @@ class Why(StrEnum):
         "the request is not translated, and the provider does not speak its language",
     )
     STRUCK_WEIGHT = "struck:weight", "its share is 0"
+    STRUCK_PRICE = (
+        "struck:price",
+        "its price is not known, and `routing.unpriced` says to ask none such",
+    )
     STRUCK_CALLER = "struck:caller", "the caller's key may not use the model"
     STRUCK_TOOLS = "struck:tools", "the request offers tools, which the model cannot call"
     STRUCK_VISION = "struck:vision", "the request shows images, which the model cannot see"

@@ -8,7 +8,7 @@ one target is looked up, and no more: its health is not asked, since nobody is b
 from __future__ import annotations
 
 from extproc.config.schema import Retry, Routing
-from extproc.model.call import Caller
+from extproc.model.call import Caller, Target
 from extproc.model.dialect import LIST_MODELS
 from extproc.model.embed import Embed, Opaque, Routed
 from extproc.model.errors import (
@@ -62,8 +62,7 @@ def find(atlas: Atlas, caller: Caller, request: Routed) -> Plan | Choice:
 
 def look_up(atlas: Atlas, request: Routed) -> Plan | Choice:
     """What the client's words lead to: the plan itself where there is nothing to choose."""
-    named = request.model if request.model != AUTO else ""
-    pinned = request.provider if request.provider and request.provider != AUTO else ""
+    pinned, named = _words(request)
     key = (request.dialect, pinned, named, type(request))
     found = atlas.plans.get(key) or atlas.choices.get(key)
     if found is None:
@@ -80,7 +79,12 @@ def look_up(atlas: Atlas, request: Routed) -> Plan | Choice:
     return found
 
 
-def alone(atlas: Atlas, request: Routed, name: str, provider: str, model: str) -> Plan:
+def all_of(atlas: Atlas, request: Routed) -> Choice:
+    """As `look_up`, with the targets that can never be asked, also where one is left."""
+    return _find(atlas, request, *_words(request))
+
+
+def alone(atlas: Atlas, request: Routed, name: str, provider: str, model: str) -> Plan | Choice:
     """This very target, and nobody else: for a copy that was made for it under the model `name`.
 
     Raises Overloaded if its provider is not there any more.
@@ -88,11 +92,21 @@ def alone(atlas: Atlas, request: Routed, name: str, provider: str, model: str) -
     backend = atlas.backends.get(provider)
     if backend is None:
         raise Overloaded(f"Provider {provider} is not available.")
+    if backend.others:
+        once = Routing(retry=Retry(attempts=1))
+        virtual = single(backend, model, name, once)
+        return _bound(_Search(atlas, request.dialect), virtual, Why.ALIAS, model)
     dialect = backend.dialect(request.dialect, model)
     return Plan(name, (Planned(backend, dialect, backend.target(model, dialect.name)),))
 
 
 # --- from names to targets
+
+
+def _words(request: Routed) -> tuple[str, str]:
+    """The provider and the model that the client names; empty: it leaves that to us."""
+    provider = request.provider if request.provider and request.provider != AUTO else ""
+    return provider, request.model if request.model != AUTO else ""
 
 
 @value
@@ -275,13 +289,22 @@ def _lacking(dead: tuple[Dead, ...]) -> str:
     return "; ".join(dict.fromkeys(f"{one.ref.provider}: {one.reason}" for one in dead))
 
 
+def _only(found: Plan | Choice) -> Target | None:
+    """The target, where there is no other than by key."""
+    if isinstance(found, Plan):
+        return found.targets[0].target
+    first, *others = found.options
+    alike = all(one.place == first.place for one in others)
+    return first.planned.target if alike else None
+
+
 def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan | Choice) -> None:
     """A key's list holds names as clients ask for them; `provider/model` passes as `model` too."""
     named = found if isinstance(found, Plan) else found.virtual
     asked = request.model if request.model not in ("", AUTO) else named.name
     if caller.may_use(asked):
         return
-    only = found.targets[0].target if isinstance(found, Plan) else None
+    only = _only(found)
     if only is not None and not only.model:
         raise PermissionDenied(
             f"Key `{caller.name}` is limited to some models, and this path names none.",

@@ -70,6 +70,14 @@ def ranked(group: Group, scores: Sequence[float] | None) -> Sequence[Option]:
     return [group.options[place] for place in _best_first(scores)]
 
 
+def among_keys(group: Group, scores: Sequence[float] | None, drawn: float) -> Sequence[Option]:
+    """As `ranked`, where a target has several keys: they are equal, and drawn by their weights."""
+    worth = scores or (0.0,) * len(group.options)
+    places = _best_first([log(share(drawn, angle)) * patience for angle, patience in group.keys])
+    places.sort(key=lambda at: (-worth[at], group.options[at].place))
+    return [group.options[at] for at in places]
+
+
 def scores(
     group: Group, drawn: float, health: Health, tokens: tuple[int, int] | None
 ) -> Sequence[float] | None:
@@ -86,8 +94,8 @@ def scores(
             return _even(group, drawn)
         case Strategy.LEAST_COST:
             asked, answered = tokens or (0, 0)
-            costs = [price(one.planned, asked, answered) for one in group.options]
-            return [_LAST if cost is None else -cost for cost in costs]
+            costs = [cost(one.planned, asked, answered) for one in group.options]
+            return [_LAST if each is None else -each for each in costs]
         case Strategy.LEAST_LATENCY | Strategy.MOST_THROUGHPUT | Strategy.LEAST_BUSY:
             return _by_health(group, drawn, health)
 
@@ -142,11 +150,11 @@ def _best_first(scores: Sequence[float]) -> list[int]:
     return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
 
 
-def price(planned: Planned, tokens_in: int, tokens_out: int) -> float | None:
-    """What so many tokens cost at this target, in the currency of its `cost_per_token`; None: not
-    known."""
-    each = planned.backend.provider.cost_per_token
-    return None if each is None else each * (tokens_in + tokens_out)
+def cost(planned: Planned, tokens: int, answer: int) -> float | None:
+    """What a prompt of so many tokens and such an answer cost at this target, in US dollars; None:
+    not known."""
+    price = planned.target.price
+    return None if price is None else price.estimate(tokens, answer)
 
 
 def _session(call: Call, headers: Mapping[str, str]) -> str:

@@ -11,7 +11,10 @@ from extproc.model.call import Failure, Tried
 
 COOLDOWN = 2.0
 """seconds that a target is left alone whose provider said "too many", and not for how long"""
+REFUSED = 60.0
+"""seconds that one of several keys is left alone which its provider does not take"""
 _TOO_MANY = 429
+_REFUSED = frozenset({401, 402, 403})
 _TARGETS_FAULT = frozenset({401, 403, 408})
 ERROR = 400
 _SERVER_ERROR = 500
@@ -60,4 +63,13 @@ def cooldown(tried: Tried, longest: float) -> float:
     )
     if asked is not None and asked >= 0.0:
         return min(asked, longest) if limited or verdict(tried) is Verdict.BAD else 0.0
+    if tried.target.key_name and _is_refused(tried):
+        return min(REFUSED, longest)
     return min(COOLDOWN, longest) if limited else 0.0
+
+
+def _is_refused(tried: Tried) -> bool:
+    """Whether the fault is the key's that it was asked with."""
+    if tried.failure is None:
+        return tried.status in _REFUSED
+    return tried.failure is Failure.CREDENTIAL

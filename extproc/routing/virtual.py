@@ -7,7 +7,7 @@ one language of clients and one name that was asked for. Neither looks at a requ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from hashlib import blake2b
 
@@ -19,6 +19,7 @@ from extproc.config.schema import (
     Routing,
     Strategy,
     TargetRef,
+    Unpriced,
 )
 from extproc.model.call import Capabilities, Failure
 from extproc.model.fields import Field
@@ -31,6 +32,8 @@ TOOLS, VISION, SCHEMA = 1, 2, 4
 UNBOUNDED = 1 << 62
 """tokens, where no bound is known"""
 _WEIGHED = (Strategy.WEIGHTED, Strategy.STICKY)
+_MEASURED = (Strategy.LEAST_LATENCY, Strategy.MOST_THROUGHPUT, Strategy.LEAST_BUSY)
+"""strategies that go by how each target does: to them, each key of a provider is one more"""
 
 
 @value
@@ -47,6 +50,7 @@ class Virtual:
     conditions: tuple[Condition | None, ...]
     most: int
     configured: bool
+    unpriced: Unpriced = Unpriced.LAST
 
     @property
     def beginning(self) -> str:
@@ -56,8 +60,8 @@ class Virtual:
 
 @value
 class Option:
-    """A target that can be asked. `place` is its place in the route; `how` the code of what drew it,
-    if it comes first.
+    """A target that can be asked, with one of its provider's keys. `place` is its place in the route;
+    `how` the code of what drew it, if it comes first.
 
     `lacks` are bits; `context` and `output` are in tokens. `bounded`: its settings change how much
     may be written.
@@ -90,13 +94,15 @@ class Group:
     """`strategy` is in force: a list in order whose targets say weights is drawn by them.
 
     `draws` has for each option the angle that its share of a draw comes from, and its patience:
-    the reciprocal of its weight. `even`: all weights are equal.
+    the reciprocal of its weight. `even`: all weights are equal. `keys` has the same of the key of
+    each, for the draw among those that are one target to the strategy; empty where none are.
     """
 
     strategy: Strategy
     options: tuple[Option, ...]
     draws: tuple[tuple[float, float], ...]
     even: bool
+    keys: tuple[tuple[float, float], ...] = ()
 
 
 @value
@@ -167,6 +173,7 @@ def compile_model(
         ),
         most=-(-retry.attempts // (1 + retry.same)),
         configured=configured,
+        unpriced=routing.unpriced,
     )
 
 
@@ -191,17 +198,25 @@ def bind(virtual: Virtual, found: Why, client: Client) -> Choice:
         strategy = _strategy(virtual, refs)
         options: list[Option] = []
         draws: list[tuple[float, float]] = []
+        keys: list[tuple[float, float]] = []
         for ref, identity in zip(refs, _identities(refs), strict=True):
-            option = _option(virtual, strategy, ref, place, client)
+            asked = _options(virtual, strategy, ref, place, client)
             place += 1
-            if isinstance(option, Dead):
-                dead.append(option)
+            if isinstance(asked, Dead):
+                dead.append(asked)
                 continue
-            options.append(option)
-            draws.append((_angle(identity), 1 / ref.weight if ref.weight else 1.0))
+            options += asked
+            patience = 1 / ref.weight if ref.weight else 1.0
+            for option in asked:
+                backend = option.planned.backend
+                own = f"{identity}\0#{backend.key_name}" if backend.key_name else identity
+                draws.append((_angle(own if strategy in _MEASURED else identity), patience))
+                keys.append((_angle(own), 1 / backend.weight))
         if options:
             even = len({patience for _, patience in draws}) == 1
-            groups.append(Group(strategy, tuple(options), tuple(draws), even))
+            keyed = strategy not in _MEASURED and any(o.planned.backend.key_name for o in options)
+            drawn = tuple(keys) if keyed else ()
+            groups.append(Group(strategy, tuple(options), tuple(draws), even, drawn))
     return _choice(virtual, found, groups, dead, _shadow(virtual, client))
 
 
@@ -240,9 +255,10 @@ def _strategy(virtual: Virtual, refs: tuple[TargetRef, ...]) -> Strategy:
     return Strategy.WEIGHTED if strategy is Strategy.ORDER and weighed else strategy
 
 
-def _option(
+def _options(
     virtual: Virtual, strategy: Strategy, ref: TargetRef, place: int, client: Client
-) -> Option | Dead:
+) -> Sequence[Option] | Dead:
+    """The target, once for each key of its provider."""
     backend = client.backends.get(ref.provider)
     if backend is None:
         reason = client.unavailable.get(ref.provider, "it is not configured")
@@ -253,16 +269,28 @@ def _option(
     if client.untranslated and backend.dialect(client.language, model).name != client.language:
         reason = f"it does not speak {client.language}"
         return Dead(ref, place, Why.STRUCK_LANGUAGE, reason)
-    planned = _planned(backend, client.language, model, ref if virtual.configured else None)
-    can = planned.target.capabilities
+    how = Strategy.WEIGHTED if backend.others and strategy is Strategy.ORDER else strategy
     labelled = ref.label and strategy is Strategy.WEIGHTED
+    code = f"{how}:{ref.label}" if labelled else how.value
+    said = ref if virtual.configured else None
+    planned = [_planned(one, client.language, model, said) for one in backend.each]
+    never = strategy is Strategy.LEAST_COST and virtual.unpriced is Unpriced.NEVER
+    if never and planned[0].target.price is None:
+        return Dead(ref, place, Why.STRUCK_PRICE, f"no price of {model} is known")
+    return [_option(one, ref, place, code, virtual.conditions[place]) for one in planned]
+
+
+def _option(
+    planned: Planned, ref: TargetRef, place: int, how: str, condition: Condition | None
+) -> Option:
+    can = planned.target.capabilities
     return Option(
         planned=planned,
         ref=ref,
         key=planned.key,
         place=place,
-        how=f"{strategy}:{ref.label}" if labelled else strategy.value,
-        condition=virtual.conditions[place],
+        how=how,
+        condition=condition,
         lacks=_lacks(can),
         context=can.context or UNBOUNDED,
         output=can.max_output or UNBOUNDED,

@@ -195,7 +195,8 @@ def page(told: _Told) -> Iterator[str]:
     if candidates:
         yield ""
         yield from _columns(
-            ("asked", "target", "label", "group", "score", "cost", "why not"), map(_row, candidates)
+            ("asked", "target", "key", "label", "group", "score", "cost", "why not"),
+            map(_row, candidates),
         )
     attempts = [_dict(one) for one in _list(told["attempts"])]
     if attempts:
@@ -234,8 +235,8 @@ def _row(one: _Told) -> tuple[str, ...]:
     detail = f" ({one['detail']})" if one["detail"] else ""
     why = f"{one['rule']}: {one['means']}{detail}" if one["rule"] else ""
     target = f"{one['provider']}/{one['model']}"
-    score, cost = _number(one["score"]), _number(one["cost"])
-    return (numbers or "-", target, str(one["label"]), str(one["group"]), score, cost, why)
+    names = str(one["key_name"]), str(one["label"]), str(one["group"])
+    return (numbers or "-", target, *names, _number(one["score"]), _number(one["cost"]), why)
 
 
 def _plan(told: _Told, attempts: Sequence[_Told]) -> Iterator[str]:
@@ -243,7 +244,8 @@ def _plan(told: _Told, attempts: Sequence[_Told]) -> Iterator[str]:
         pause = f", after a pause of {one['pause']} s" if one["pause"] else ""
         dropped = ", ".join(map(str, _list(one["dropped"])))
         loses = f", without {dropped}" if dropped else ""
-        yield f"attempt {one['number']}: {one['provider']}/{one['model']}{pause}{loses}"
+        key = f" with key {one['key_name']}" if one["key_name"] else ""
+        yield f"attempt {one['number']}: {one['provider']}/{one['model']}{key}{pause}{loses}"
     if len(attempts) > 1:
         yield f"the next one after: {', '.join(map(str, _list(told['triggers'])))}"
     if told["window"]:

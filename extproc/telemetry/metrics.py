@@ -42,7 +42,7 @@ class Chosen:
 
 @value
 class ExchangeRecord:
-    """One exchange, over. Times in seconds; `cost` in US dollars.
+    """One exchange, over. Times in seconds; `cost` in US dollars, None: not known.
 
     `provider` is empty when none was asked. `first_event` is the time until the
     first event of the reply, None when there was none. `own_seconds` is the
@@ -59,7 +59,7 @@ class ExchangeRecord:
     own_seconds: float
     first_event: float | None = None
     usage: Usage | None = None
-    cost: float = 0.0
+    cost: float | None = None
     error_kind: Kind | None = None
     error_origin: Origin = Origin.GATEWAY
     chosen: Chosen | None = None

@@ -10,8 +10,8 @@ import pytest
 
 from extproc.admin.providers import health, is_local, listed
 from extproc.admin.standing import Standing, Status
-from extproc.config.schema import AwsAuth, ProviderTls, Secret, SecurityLevel
-from extproc.model.call import Capabilities
+from extproc.config.schema import ApiKey, AwsAuth, ProviderTls, Secret, SecurityLevel
+from extproc.model.call import Capabilities, Price
 from tests.kit import provider, settings, snapshot
 
 UP = Standing(Status.AVAILABLE, 1.5)
@@ -75,6 +75,7 @@ def test_everything_that_is_told():
         endpoint="https://acme.example/v1",
         headers={"x-team": Secret("hunter2")},
         capabilities={"gpt-4o": Capabilities(max_output=77)},
+        prices={"gpt-4o": Price(2.5, 10, 1.25)},
         tls=ProviderTls(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key")),
         proxy="proxy.example:3128",
         security_level=SecurityLevel.HIGH,
@@ -86,6 +87,9 @@ def test_everything_that_is_told():
     assert capabilities["max_output"] == 77
     assert capabilities["streaming"] is True
     assert capabilities["vision"] is True
+    price = told.pop("price")
+    assert isinstance(price, dict)
+    assert (price["input"], price["output"], price["cache_read"]) == (2.5, 10, 1.25)
     assert told == {
         "name": "acme",
         "type": "cloud",
@@ -121,6 +125,7 @@ def test_everything_that_is_told():
     [
         ({}, "api_key"),
         ({"api_key": None}, "none"),
+        ({"api_key": None, "api_keys": (ApiKey(name="a", key=Secret("hunter2")),)}, "api_key"),
         ({"auth": AwsAuth(external_id=Secret("hunter2"))}, "aws"),
     ],
 )

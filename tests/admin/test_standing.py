@@ -206,6 +206,7 @@ async def test_what_an_exchange_tells(
     ("lacks", "reason"),
     [
         ("api_key: ACME_KEY is not set", "no credential"),
+        ("api_keys[0]: A is not set; api_keys[1].key: B is not set", "no credential"),
         ("project: not given; api_key: X is not set", "project: not given; api_key: X is not set"),
         ("dialect x is not built in yet", "dialect x is not built in yet"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from extproc.admin.targets import Targets
-from extproc.config.schema import Shadow
+from extproc.config.schema import ApiKey, Secret, Shadow
 from extproc.routing.breaker import State
 from extproc.routing.health import View
 from tests.admin.kit_targets import seen
@@ -94,3 +94,39 @@ def test_all_are_open(known: Mapping[str, State], since: float | None) -> None:
     views = {key: seen(state, since=3.0) for key, state in known.items()}
     assert targets(views).shut("zeta") == since
     assert targets(views).shut("nobody") is None
+
+
+KEYS = tuple(ApiKey(name=name, key=Secret(f"secret-{name}")) for name in "xy")
+KEYED = settings(
+    providers={"acme": provider(models=("gpt-4o", "*"), api_key=None, api_keys=KEYS)}, models={}
+)
+
+
+def keyed(known: Mapping[str, State]) -> Targets:
+    made = Targets(lambda: {key: seen(state, since=3.0) for key, state in known.items()})
+    made.configure(KEYED)
+    return made
+
+
+def test_each_of_several_keys_is_told_of() -> None:
+    told = keyed({"acme#y/gpt-4o": State.COOLING, "acme#x/made-up": State.CLOSED}).told()
+    assert {*told} == {"acme"}
+    assert [(one["key_name"], one["model"], one["state"]) for one in told["acme"]] == [
+        ("x", "gpt-4o", "unknown"),
+        ("x", "made-up", "closed"),
+        ("y", "gpt-4o", "cooling"),
+    ]
+
+
+def test_numbers_say_how_many_keys_and_not_which() -> None:
+    counted = keyed({"acme#y/gpt-4o": State.COOLING, "acme#x/made-up": State.CLOSED}).counted()
+    assert {key: number for key, number in counted.items() if number} == {
+        ("acme", "gpt-4o", "unknown"): 1,
+        ("acme", "gpt-4o", "cooling"): 1,
+        ("acme", "*", "closed"): 1,
+    }
+
+
+def test_a_provider_is_shut_when_all_its_keys_are() -> None:
+    assert keyed({"acme#x/gpt-4o": State.OPEN}).shut("acme") is None
+    assert keyed({"acme#x/gpt-4o": State.OPEN, "acme#y/gpt-4o": State.OPEN}).shut("acme") == 3.0

@@ -108,7 +108,7 @@ def _blocks(endpoint: str) -> dict[str, object]:
             "twice-*": ["ill/*", "worse/*", acme],
         },
         "routing": {
-            "breaker": {"failures": 1000, "minimum": 100_000},
+            "breaker": {"failures": 100_000, "minimum": 100_000},
             "budget": {"percent": 100, "minimum": 1_000_000},
         },
     }

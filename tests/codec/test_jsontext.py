@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.codec import jsontext
-from extproc.codec.jsontext import BadJson, loads, splice
+from extproc.codec.jsontext import BadJson, loads, put, splice
 
 DUPLICATES = [
     b'{"model":"a","model":"b"}',
@@ -208,3 +208,33 @@ def test_splice_takes_linear_time() -> None:
 def test_a_key_that_is_not_there_is_a_defect_of_the_caller() -> None:
     with pytest.raises(KeyError):
         splice(b'{"a":{"model":1}, "b":"model", "\\u0063":1}', replace={"model": b"1"})
+
+
+# --- put
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "after"),
+    [
+        (b'{"a":{"model":"x"},"model" : "y"}', ("model",), b'{"a":{"model":"x"},"model" : "Z"}'),
+        (b'{"a":{"model":"x"}}', ("a", "model"), b'{"a":{"model":"Z"}}'),
+        (b' {"\\u006dodel":"y"} ', ("model",), b' {"\\u006dodel":"Z"} '),
+        (b'{"a":{"model":"x"}}', ("model",), None),
+        (b'{"a":"model"}', ("a", "model"), None),
+        (b'{"model":{"model":"x"}}', ("model",), None),
+        (b'{"model":null}', ("model",), None),
+        (b"[DONE]", ("model",), None),
+        (b'["model"]', ("model",), None),
+        (b'{"model":', ("model",), None),
+        (b"", ("model",), None),
+    ],
+)
+def test_put_changes_a_string_where_there_is_one(
+    body: bytes, path: tuple[str, ...], after: bytes | None
+) -> None:
+    assert put(body, path, b'"Z"') == (body if after is None else after)
+
+
+@given(st.binary(max_size=40))
+def test_put_of_what_is_no_json_raises_nothing(body: bytes) -> None:
+    put(b'{"model":' + body, ("model", "model"), b'"Z"')

@@ -21,6 +21,7 @@ server: {{host: 0.0.0.0}}
 providers:
   openai: {{api_key: "${{SECRET}}"}}
   anthropic: {{api_key: {secret}}}
+  grok: {{api_keys: ["${{SECRET}}", {{key: "b{secret}", name: b}}, "c{secret}"]}}
   gemini: {{api_key: "${{UNSET:-{secret}}}", headers: {{x-team: "${{SECRET}}"}}}}
   azure:
     endpoint: https://acme.openai.azure.com
@@ -37,6 +38,10 @@ BAD = [
     "providers: {{openai: {{api_key: [{secret}]}}}}",
     "providers: {{openai: {{api_key: {{env: {secret}}}}}}}",
     "providers: {{openai: {{api_key: *{secret}}}}}",
+    "providers: {{openai: {{api_keys: {secret}}}}}",
+    "providers: {{openai: {{api_keys: ['{secret}', '${{SECRET}}']}}}}",
+    "providers: {{openai: {{api_keys: [{{key: [{secret}]}}]}}}}",
+    "providers: {{openai: {{api_keys: [a, {{key: b, name: '!${{SECRET}}'}}]}}}}",
     "providers: {{openai: {{api_key: !{secret} x}}}}",
     "providers: {{openai: {{api_key: !{secret}!x x}}}}",
     "providers: {{openai: {{api_key: '{secret}}}}}",

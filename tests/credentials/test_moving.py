@@ -79,3 +79,14 @@ async def test_another_secret_or_account_is_another_credential(world: World) -> 
     world.moving.keep([new])
     await until_resting(world, 1)
     assert world.moving.of(provider("a", api_key=Secret("another"))) is new
+
+
+async def test_each_key_of_a_provider_keeps_its_own(world: World) -> None:
+    one, other = (provider("a", api_key=Secret(key)) for key in ("k1", "k2"))
+    made = [world.moving.of(one), world.moving.of(other)]
+    assert made[0] is not made[1]
+    world.moving.keep(made)
+    assert [world.moving.of(one), world.moving.of(other)] == made
+    world.moving.keep(made[1:])
+    assert world.moving.of(one) is not made[0]
+    assert world.moving.of(other) is made[1]

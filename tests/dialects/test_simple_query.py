@@ -11,7 +11,7 @@ import pytest
 from extproc.dialects.openai_chat import DIALECT as OPENAI
 from extproc.dialects.simple_query import DIALECT
 from extproc.discover import registry
-from extproc.model.call import CallId, Target
+from extproc.model.call import CallId, Price, Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import Rendered, ReplyContext, ReplyHead, RequestHead
 from extproc.model.embed import Embed, Request
@@ -59,10 +59,13 @@ def embed(members: Any) -> Embed:
     return request
 
 
-def reply(events: list[Event], operation: str = "query", request: Request | None = None) -> bytes:
-    context = ReplyContext(
-        CALL, "m", 0, "acme", started=10.0, price_per_token=0.001, clock=StillClock(12.34)
-    )
+def reply(
+    events: list[Event],
+    operation: str = "query",
+    request: Request | None = None,
+    price: Price | None = Price(1000, 1000),
+) -> bytes:
+    context = ReplyContext(CALL, "m", 0, "acme", started=10.0, price=price, clock=StillClock(12.34))
     encoder = DIALECT.encoder(request or ask({"prompt": "x"}, operation), context)
     return b"".join(encoder.feed(event) for event in events)
 
@@ -132,6 +135,12 @@ def test_a_whole_reply_has_exactly_its_fields() -> None:
         "cached": False,
         "correlation_id": "gw-1234567890",
     }
+
+
+def test_what_nobody_knows_the_price_of_costs_null() -> None:
+    events = kit.decode(kit.fixture("text.json"), kit.JSON)
+    assert json.loads(reply(events, price=None))["cost"] is None
+    assert json.loads(reply(events, price=Price()))["cost"] == 0
 
 
 def test_a_stream_by_the_letter() -> None:

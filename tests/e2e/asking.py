@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from http.client import HTTPConnection
 from typing import Any
 
 from tests.e2e import raw
 from tests.e2e.harness import Gateway
 
 CHAT = "/v1/chat/completions"
+
+
+class Client:
+    """A connection that is kept, for one exchange after another."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._auth = gateway.auth
+        self._line = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+
+    def ask(self, body: Mapping[str, object], path: str = CHAT, **headers: str) -> raw.Answer:
+        """A header's name has `_` for `-`. Raises http.client's IncompleteRead for a cut reply."""
+        named = {name.replace("_", "-"): said for name, said in headers.items()}
+        head = {"content-type": "application/json", **self._auth, **named}
+        self._line.request("POST", path, json.dumps(body), head)
+        reply = self._line.getresponse()
+        got = {name.lower(): said for name, said in reply.getheaders()}
+        return raw.Answer(reply.status, got, reply.read())
+
+    def say(self, model: str, **headers: str) -> raw.Answer:
+        return self.ask(talk(model, "hi"), **headers)
+
+
+def talk(model: str, *texts: str) -> dict[str, object]:
+    """The body of a talk, in turns, the user's first and last."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
+    return {"model": model, "messages": messages}
 
 
 def asked(gateway: Gateway, faults: str, *, stream: bool = False, model: str = "gpt-4o") -> bytes:

@@ -390,8 +390,8 @@ def _wrong(result: Result, found: list[Line], sent: int) -> str:
     attempts = line["attempts"]
     if "tried" in line and len(line["tried"]) != attempts:
         return "not every attempt is told of once"
-    if sent > attempts:
-        return f"sent {sent} times"
+    if not sent <= attempts <= ATTEMPTS:
+        return f"sent {sent} times, {attempts} attempts"
     return ""
 
 

@@ -14,7 +14,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any, BinaryIO
@@ -245,10 +246,14 @@ class Gateway:
     def log_lines(self) -> list[Line]:
         """Every whole line so far. All of them are JSON, whatever happened."""
         whole, _, _ = self.log_text().rpartition("\n")
+        return [self._line(line) for line in whole.splitlines()]
+
+    @staticmethod
+    def _line(text: str) -> Line:
         try:
-            return [json.loads(line) for line in whole.splitlines()]
+            return json.loads(text)
         except ValueError:
-            raise AssertionError(f"not a line of our log: {whole[-5000:]}") from None
+            raise AssertionError(f"not a line of our log: {text[:5000]}") from None
 
     def wait_log(self, wanted: Callable[[Line], bool], timeout: float = 5.0) -> Line:
         """The first line that is wanted, as soon as it is there."""
@@ -322,3 +327,17 @@ class Gateway:
         kill({pid for pid, line in lines.items() if any(path in line for path in ours)})
         if self._collector is not None:
             self._collector.join(5)
+
+
+@contextmanager
+def running(folder: Path, mock: MockProvider, **options: Any) -> Iterator[Gateway]:
+    """A gateway that is ready. Whatever clients and providers do, nothing of ours may fail over it:
+    at the end its log has no errors."""
+    gateway = Gateway(folder, mock, **options)
+    try:
+        gateway.wait_until_ready()
+        yield gateway
+        failed = [line for line in gateway.log_lines() if line["level"] == "error"]
+        assert not failed, f"errors in its log: {failed[:3]}"
+    finally:
+        gateway.destroy()

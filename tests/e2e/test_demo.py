@@ -7,14 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.e2e.harness import TRANSPORT
-
-pytestmark = pytest.mark.skipif(
-    TRANSPORT != "native", reason="the demo has a configuration of its own"
-)
-
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "demo"
 WITHIN = 60

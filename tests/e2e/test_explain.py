@@ -7,7 +7,7 @@ import json
 import random
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,29 @@ import pytest
 from extproc.mock import MockProvider
 from tests.e2e import raw
 from tests.e2e.asking import CHAT
-from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, BOB_KEY, PROVIDER_KEY, SLUICE, Gateway
+from tests.e2e.harness import (
+    ADMIN_KEY,
+    ALICE_KEY,
+    BOB_KEY,
+    PROVIDER_KEY,
+    SLUICE,
+    Gateway,
+    running,
+)
+from tests.e2e.lengths import length
 from tests.e2e.processes import eventually
 
+CALLS = length(200, 1000)
 EXPLAIN = "/v1/route/explain"
 MESSAGES = "/v1/messages"
 PATHS = {"a": "/v1", "b": "", "c": "/v1beta"}
 DIALECTS = {"a": "openai_chat", "b": "anthropic_messages", "c": "gemini_generate"}
+CARL_KEY = "carl-key-1122334455"
 KEYS: list[dict[str, Any]] = [
     {"name": "root", "key": "${ADMIN_KEY}", "role": "admin"},
     {"name": "alice", "key": "${ALICE_KEY}", "team": "red", "tags": ["beta"]},
     {"name": "bob", "key": "${BOB_KEY}"},
+    {"name": "carl", "key": CARL_KEY, "models": ["cheap"]},
 ]
 PIXEL = base64.b64encode(
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\x06\0\0\0\x1f\x15\xc4\x89"
@@ -69,7 +81,7 @@ CONDITIONS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
 
 
 def target(provider: str, **more: Any) -> dict[str, Any]:
-    return {"provider": provider, "model": "m", **more}
+    return {"provider": provider, "model": "m"} | more
 
 
 def blocks(mock: MockProvider) -> dict[str, Any]:
@@ -82,13 +94,18 @@ def blocks(mock: MockProvider) -> dict[str, Any]:
             "models": ["*"],
             "cost_per_token": place / 1000,
             "capabilities": {
-                "dull": {"tools": False, "vision": False},
+                "dull": {"tools": False},
+                "blind": {"vision": False},
+                "formless": {"json_schema": False},
+                "curt": {"max_output": 50},
                 "short": {"context": 300},
                 "long": {"context": 3000},
             },
         }
     providers["gone"] = {**providers["a"], "api_key": "${NOT_THERE}"}
-    providers["ill"] = {**providers["a"], "endpoint": f"{mock.url}/fault/status=500/v1"}
+    providers["ill"] = {**providers["a"], "endpoint": mock.fault_url("status=500")}
+    limited = mock.fault_url("status=429;retry-after=60")
+    providers["limited"] = {**providers["a"], "endpoint": limited}
     models: dict[str, Any] = {
         f"when-{name}": {"groups": [[target("a", when=when)], [target("b")]]}
         for name, (when, _, _) in CONDITIONS.items()
@@ -103,22 +120,26 @@ def blocks(mock: MockProvider) -> dict[str, Any]:
         "strikes": {
             "groups": [
                 [
-                    {"provider": "a", "model": "dull", "weight": 5},
-                    {"provider": "b", "model": "short", "weight": 5},
+                    target("a", model="dull", weight=5),
+                    target("b", model="blind", weight=5),
+                    target("a", model="formless", weight=5),
+                    target("b", model="curt", weight=5),
+                    target("b", model="short", weight=5),
                     target("c", when='headers["x-tier"] == "gold"', weight=5),
                     target("gone", weight=5),
                     target("ill", weight=0),
                 ],
                 [target("b")],
-            ]
+                [target("a")],
+                [target("c", model="late")],
+            ],
+            "retry": 2,
         },
         "sizes": {
-            "groups": [
-                [{"provider": "a", "model": "short"}],
-                [{"provider": "b", "model": "long"}],
-            ]
+            "groups": [[target("a", model="short")], [target("b", model="long")]],
         },
         "falling": {"groups": [[target("ill")], [target("b")]]},
+        "cooling": {"groups": [[target("limited")], [target("b")]]},
     }
     return {
         "keys": KEYS,
@@ -136,13 +157,8 @@ def explaining(
     shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("explaining")
-    gateway = Gateway(folder, shared_mock, key=ALICE_KEY, **blocks(shared_mock))
-    try:
-        gateway.wait_until_ready()
+    with running(folder, shared_mock, key=ALICE_KEY, **blocks(shared_mock)) as gateway:
         yield gateway
-        assert not [line for line in gateway.log_lines() if line["level"] == "error"]
-    finally:
-        gateway.destroy()
 
 
 @pytest.fixture
@@ -203,6 +219,7 @@ def predicted(asked: Asked) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_conditions_hold_as_explained(gateway: Gateway, name: str) -> None:
+    """C3, S3-20, S3-23: twelve of them."""
     when, meets, misses = CONDITIONS[name]
     for said, provider in ((meets, "a"), (misses, "b")):
         asked = Asked(gateway, f"when-{name}", said)
@@ -215,11 +232,12 @@ def test_conditions_hold_as_explained(gateway: Gateway, name: str) -> None:
             assert first["kept"]
 
 
-def test_200_calls_went_where_explain_says(gateway: Gateway, mock: MockProvider) -> None:
+@pytest.mark.soak
+def test_calls_went_where_explain_says(gateway: Gateway, mock: MockProvider) -> None:
+    """C10, S0-14: all of them, by every strategy, and whatever strikes targets."""
     dice = random.Random(5)
     went: Counter[tuple[str, str]] = Counter()
-    sent = 0
-    for number in range(200):
+    for number in range(CALLS):
         model = ("split", "once", "talks", "turns", "cheap", "strikes")[number % 6]
         said: dict[str, Any] = {"key": dice.choice((ALICE_KEY, BOB_KEY)), "headers": {}}
         if dice.random() < 0.5:
@@ -235,90 +253,73 @@ def test_200_calls_went_where_explain_says(gateway: Gateway, mock: MockProvider)
         if dice.random() < 0.2:
             said |= {"path": MESSAGES, "max_tokens": 20, "tools": []}
         asked = Asked(gateway, model, said)
-        sent += 1
         predicted(asked)
         went[model, asked.said["x-sluice-provider"]] += 1
-    assert len(mock.requests) == sent, "to explain is to ask nobody"
+    assert len(mock.requests) == went.total() == CALLS, "to explain is to ask nobody"
     for model in ("split", "talks", "turns", "strikes"):
         assert {provider for found, provider in went if found == model} == {"a", "b", "c"}
     assert {provider for found, provider in went if found == "cheap"} == {"a"}
 
 
 def test_each_refusal_names_its_rule(gateway: Gateway, mock: MockProvider) -> None:
-    rules = {
-        "dull": "struck:tools",
-        "short": "struck:context",
-        "c": "struck:condition",
-        "gone": "struck:provider",
-        "ill": "struck:weight",
-        "b": None,
+    """C10: each of those that a request can meet."""
+    picture = SEEN[0]["content"][1]
+    content = [{"type": "text", "text": LONG[0]["content"]}, picture]
+    said: dict[str, Any] = {
+        "messages": [{"role": "user", "content": content}],
+        "tools": [TOOL],
+        "response_format": FORM,
+        "max_tokens": 100,
+        "logit_bias": {"1": 1},
     }
-    body = {"model": "strikes", "messages": LONG, "tools": [TOOL]}
-    explained = told(gateway, json.dumps(body))
-    found = {
-        one["model"] if one["model"] != "m" else one["provider"]: one["rule"]
-        for one in explained["candidates"]
+    explained = predicted(Asked(gateway, "strikes", said))
+    assert len(mock.requests) == 1
+    assert {(one["provider"], one["model"]): one["rule"] for one in explained["candidates"]} == {
+        ("a", "dull"): "struck:tools",
+        ("b", "blind"): "struck:vision",
+        ("a", "formless"): "struck:json_schema",
+        ("b", "curt"): "struck:max_output",
+        ("b", "short"): "struck:context",
+        ("c", "m"): "struck:condition",
+        ("gone", "m"): "struck:provider",
+        ("ill", "m"): "struck:weight",
+        ("b", "m"): "struck:unsupported",
+        ("a", "m"): None,
+        ("c", "late"): "struck:attempts",
     }
-    assert found == rules
     assert all(one["means"] for one in explained["candidates"] if not one["kept"])
+
+
+def test_who_may_not_use_it_and_who_cannot_speak_it(gateway: Gateway, mock: MockProvider) -> None:
+    """C10: beside the rules above."""
+    body = {"model": "talks", "messages": HI}
+    explained = told(gateway, json.dumps({"as": "carl", "body": body}), ADMIN_KEY)
+    assert {one["rule"] for one in explained["candidates"]} == {"struck:caller"}
+    assert explained["error"]["status"] == 403
+    denied = Asked(gateway, "talks", {"key": CARL_KEY}).answer
+    assert denied.json["error"]["message"] == explained["error"]["message"]
     assert not mock.requests
+    # what is not translated
+    moderated = Asked(gateway, "talks", {"path": "/v1/moderations", "input": "x"})
+    assert moderated.said["x-sluice-provider"] == "a"
+    found = {one["provider"]: one["rule"] for one in moderated.explained()["candidates"]}
+    assert found == {"a": None, "b": "struck:language", "c": "struck:language"}
 
 
-def test_an_open_breaker_is_told(gateway: Gateway) -> None:
-    for _ in range(8):
-        assert Asked(gateway, "falling", {}).said["x-sluice-provider"] == "b"
+@pytest.mark.parametrize(
+    ("model", "rule"), [("falling", "struck:breaker"), ("cooling", "struck:cooldown")]
+)
+def test_who_is_left_alone_is_told(gateway: Gateway, model: str, rule: str) -> None:
+    """C10: by the reply, and by what is told of the next."""
+    body = json.dumps({"model": model, "messages": HI})
 
-    def struck() -> Asked | None:
-        asked = Asked(gateway, "falling", {})
-        return asked if "struck:breaker" in asked.said["x-sluice-why"] else None
+    def struck() -> bool:
+        asked = Asked(gateway, model, {})
+        assert asked.said["x-sluice-provider"] == "b"
+        return rule in asked.said["x-sluice-why"]
 
-    eventually(struck, 5.0, "the breaker opens")
-
-    def told_of() -> bool:
-        explained = told(gateway, json.dumps({"model": "falling", "messages": HI}))
-        return explained["candidates"][0]["rule"] == "struck:breaker"
-
-    eventually(told_of, 5.0, "it is told")
-
-
-# --- A/B
-
-
-def test_who_got_an_arm_keeps_it_through_a_reload(
-    make_gateway: Callable[..., Gateway], mock: MockProvider
-) -> None:
-    config = blocks(mock)
-    config["models"] = {"ab": {"groups": [arms("m", "m")], "by": "session"}}
-    gateway = make_gateway(key=ALICE_KEY, **config)
-    before = {number: arm(gateway, number) for number in range(40)}
-    assert set(before.values()) == {"old", "new"}
-    file = gateway.folder / "sluice.yaml"
-    written = json.loads(file.read_text())
-    written["models"] = {
-        "ab": {"groups": [arms("m", "other")], "by": "session"},
-        "more": {"targets": [target("a")]},
-    }
-    file.write_text(json.dumps(written))
-    with gateway.http(ADMIN_KEY) as admin:
-        reloaded = admin.post("/admin/reload", timeout=30.0)
-    assert reloaded.status_code == 200, reloaded.text
-    assert {number: arm(gateway, number) for number in range(40)} == before
-    assert {request.body for request in mock.requests if b'"other"' in request.body}
-
-
-def arms(old: str, new: str) -> list[dict[str, Any]]:
-    return [
-        {"provider": "a", "model": old, "label": "old", "weight": 2},
-        {"provider": "a", "model": new, "label": "new", "weight": 1},
-    ]
-
-
-def arm(gateway: Gateway, number: int) -> str:
-    """The label that a session gets, by the reply, by the log, and by what is told of it."""
-    asked = Asked(gateway, "ab", {"headers": {"x-sluice-conversation": f"s-{number}"}})
-    label = predicted(asked)["label"]
-    assert f"weighted:{label}" in asked.said["x-sluice-why"].split(",")
-    return label
+    eventually(struck, 5.0, "it is left alone")
+    eventually(lambda: told(gateway, body)["candidates"][0]["rule"] == rule, 5.0, "it is told")
 
 
 # --- lengths
@@ -326,6 +327,7 @@ def arm(gateway: Gateway, number: int) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_goes_where_it_fits(gateway: Gateway, mock: MockProvider, stream: bool) -> None:
+    """C16, S3-23: or it is refused, with the sizes, before anything is spent."""
     more = {"stream": True} if stream else {}
     short = Asked(gateway, "sizes", more)
     assert predicted(short)["attempts"][0]["model"] == "short"
@@ -344,6 +346,7 @@ def test_a_prompt_goes_where_it_fits(gateway: Gateway, mock: MockProvider, strea
     assert len(mock.requests) == sent, "it is refused before anything is spent"
     explained = too_long.explained()
     assert explained["error"]["message"] == error["message"]
+    assert explained["error"]["kind"] == "context_too_long"
     assert [one["rule"] for one in explained["candidates"]] == ["struck:context"] * 2
 
 

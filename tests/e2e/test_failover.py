@@ -19,9 +19,10 @@ from extproc.mock import MockProvider
 from tests.e2e import raw
 from tests.e2e.asking import CHAT
 from tests.e2e.faulty import CALM, PATHS, answered, ask, elsewhere, model, provider
-from tests.e2e.harness import PROVIDER_KEY, Gateway, Line, closed_port
+from tests.e2e.harness import PROVIDER_KEY, Gateway, Line, closed_port, running
 from tests.e2e.processes import eventually
 
+CAPS = (1, 2, 3, 5)
 TWO = (("a", "b"), ("b", "c"), ("c", "a"))
 FAULTS = {
     "529": "status=529",
@@ -54,6 +55,9 @@ def blocks(mock: MockProvider) -> dict[str, Any]:
     for names in (("a-529", "b-429", "c"), ("a-529", "b-closed", "c-500"), ("a-529", "b-slow")):
         made(*names)
     made("a-silent", "b-silent", deadline="400ms", window=window)
+    for most in CAPS:
+        again = {"attempts": most, "same": 1, "base": "1ms"}
+        models[f"capped-{most}"] = model("a-529", "b-429", "c-500", retry=again)
     return {"providers": providers, "models": models, "routing": CALM}
 
 
@@ -61,13 +65,9 @@ def blocks(mock: MockProvider) -> dict[str, Any]:
 def failing(
     shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    gateway = Gateway(tmp_path_factory.mktemp("failing"), shared_mock, **blocks(shared_mock))
-    try:
-        gateway.wait_until_ready()
+    folder = tmp_path_factory.mktemp("failing")
+    with running(folder, shared_mock, **blocks(shared_mock)) as gateway:
         yield gateway
-        assert not [line for line in gateway.log_lines() if line["level"] == "error"]
-    finally:
-        gateway.destroy()
 
 
 @pytest.fixture
@@ -101,6 +101,17 @@ def test_all_fail(gateway: Gateway, stream: bool) -> None:
     assert answer.headers["x-sluice-attempts"] == "3"
     line = gateway.wait_exchange(answer.headers["x-sluice-call-id"])
     assert [one.split()[1] for one in line["tried"]] == ["overloaded", "connect", "server_error"]
+
+
+@pytest.mark.parametrize("most", CAPS)
+def test_there_are_no_more_attempts_than_allowed(
+    gateway: Gateway, mock: MockProvider, most: int
+) -> None:
+    """C5: over targets, and over repetitions of one."""
+    answer = ask(gateway, f"capped-{most}")
+    assert answer.status >= 400
+    assert answer.headers["x-sluice-attempts"] == str(most)
+    assert len(mock.requests) == most
 
 
 def test_the_deadline_is_for_all_of_them(gateway: Gateway) -> None:

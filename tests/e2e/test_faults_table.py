@@ -33,7 +33,7 @@ from tests.e2e.faulty import (
     said,
     tried,
 )
-from tests.e2e.harness import Gateway, closed_port
+from tests.e2e.harness import Gateway, closed_port, running
 from tests.e2e.threads import in_a_thread
 
 CERTS = Path(__file__).parents[1] / "envoygen" / "certs"
@@ -168,20 +168,14 @@ def gateway(
             for position in (1, 2, 3):
                 made = model(*_targets(turn, row, position), **row.model, **window)
                 models[_name(turn, row, position)] = made
-    running = Gateway(
+    with running(
         tmp_path_factory.mktemp("faults"),
         shared_mock,
         providers=providers,
         models=models,
         routing=CALM,
-    )
-    try:
-        running.wait_until_ready()
-        yield running
-        failed = [line for line in running.log_lines() if line["level"] == "error"]
-        assert not failed, f"errors in its log: {failed}"
-    finally:
-        running.destroy()
+    ) as gateway:
+        yield gateway
 
 
 @pytest.mark.parametrize(("row", "stream"), CASES)

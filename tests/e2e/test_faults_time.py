@@ -28,10 +28,21 @@ from tests.e2e.faulty import (
     seconds,
     tried,
 )
-from tests.e2e.harness import Gateway
+from tests.e2e.harness import Gateway, running
 from tests.e2e.processes import eventually
 
 LIMIT, SILENCE = 1.0, 2.0
+"""seconds"""
+LIMITED = {
+    "full": ("connect", "timeout"),
+    "late": ("timeout",),
+    "silent": ("first_event",),
+}
+"""which failure each of them is told as"""
+CASES = [(name, stream) for name in LIMITED for stream in (False, True)]
+CASES.remove(("silent", False))  # a whole reply has no first content
+MOST_BEHIND = 2
+"""events that the provider has sent and the client has not got: one is on its way, one is ours"""
 AFTER = {"clean": "end=6", "rst": "cut=rst@6", "fin": "cut=fin@6", "error": "error=6"}
 WHERE = [(letter, fault) for letter in DIALECTS for fault in AFTER]
 
@@ -88,13 +99,8 @@ def timed(
     shared_mock: MockProvider, nobody: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("timed")
-    gateway = Gateway(folder, shared_mock, **blocks(shared_mock, nobody))
-    try:
-        gateway.wait_until_ready()
+    with running(folder, shared_mock, **blocks(shared_mock, nobody)) as gateway:
         yield gateway
-        assert not [line for line in gateway.log_lines() if line["level"] == "error"]
-    finally:
-        gateway.destroy()
 
 
 @pytest.fixture
@@ -104,31 +110,21 @@ def gateway(timed: Gateway, mock: MockProvider) -> Gateway:
 
 
 def near(found: float, wanted: float) -> bool:
-    """Within a tenth. Two cores are shared by all: a little is forgiven on top."""
-    return wanted - 0.01 <= found <= wanted * 1.1 + 0.03
+    """Within a tenth."""
+    return wanted - 0.01 <= found <= wanted * 1.1
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize(
-    ("name", "failures"),
-    [
-        ("full", ("connect", "timeout")),
-        ("late", ("timeout",)),
-        ("silent", ("first_event",)),
-    ],
-)
+@pytest.mark.parametrize(("name", "stream"), CASES)
 def test_a_limit_strikes_in_time_and_the_next_one_answers(
-    gateway: Gateway, name: str, failures: tuple[str, ...], stream: bool
+    gateway: Gateway, name: str, stream: bool
 ) -> None:
-    """Row C7: for the connection, for the head, and for a stream's first content."""
-    if name == "silent" and not stream:
-        pytest.skip("a whole reply has no first content")
+    """Row C7: for the connection, for the head, and for silence before a stream's first content."""
     began = time.monotonic()
     answer = ask(gateway, name, stream=stream)
     took = time.monotonic() - began
     line = answered(gateway, answer, "b", 2)
     assert said(answer, stream=stream)
-    assert tried(line)[0][1] in failures, line
+    assert tried(line)[0][1] in LIMITED[name], line
     assert near(seconds(line)[0], LIMIT), line
     assert near(took, LIMIT), took
 
@@ -147,9 +143,9 @@ def test_the_deadline_is_for_all_attempts(gateway: Gateway, name: str, limit: fl
 
 def test_a_clients_own_patience(gateway: Gateway) -> None:
     began = time.monotonic()
-    answer = ask(gateway, "late", headers={"x-sluice-timeout": "0.6"})
+    answer = ask(gateway, "late", headers={"x-sluice-timeout": "0.8"})
     assert answer.status == 504, answer
-    assert near(time.monotonic() - began, 0.6)
+    assert near(time.monotonic() - began, 0.8)
 
 
 def test_silence_after_the_first_content(gateway: Gateway) -> None:
@@ -170,7 +166,7 @@ def test_a_slow_first_content_is_waited_for(gateway: Gateway) -> None:
 
 
 def test_nothing_is_held_once_there_is_content(gateway: Gateway, mock: MockProvider) -> None:
-    """Row C8: its first word is here while the last ones are still to be said."""
+    """Row C8: its first word is here while the last ones are still to be said, and so is each."""
     text = "[[mock words=40 pace=30]] count"
     with raw.connected(gateway.port) as line:
         line.sendall(asking(gateway, "paced", stream=True, text=text))
@@ -178,11 +174,14 @@ def test_nothing_is_held_once_there_is_content(gateway: Gateway, mock: MockProvi
         while b'"content":"You' not in seen:
             seen += line.recv(65536)
         assert mock.requests[-1].events <= 6
+        behind: list[int] = []
         while not seen.endswith(b"0\r\n\r\n"):
             piece = line.recv(65536)
             assert piece
             seen += piece
+            behind.append(mock.requests[-1].events - seen.count(b"data: "))
     assert b"[DONE]" in seen
+    assert max(behind) <= MOST_BEHIND, behind
 
 
 @pytest.mark.parametrize(("letter", "fault"), WHERE)

@@ -1,7 +1,8 @@
 """What is promised of routing: names, shares, arms, talks that stay, and who is dead is left alone.
 
-Beside these: B4 live, L8 in `test_reload`; C2 by latency, C6 in `test_breaker`; C4, C7, C8 in
-`test_failover` and `test_faults_*`; C3, C10, C16 in `tests/routing` and `test_explain*`.
+Beside these: B4 live, L8 in `test_reload`; C2 by latency, C6 in `test_breaker`; C3, C10, C16 in
+`test_explain`; C4 in `test_promises_failover`; C5 in `test_faults_between`; C7 in `test_faults_time`;
+C8 in `test_promises_windows`; A12, A13, B6 in `matrix`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from extproc.mock import MockProvider
-from tests.e2e.asking import CHAT
-from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, KEYS, Gateway
+from tests.e2e import raw
+from tests.e2e.asking import CHAT, Client, talk
+from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, KEYS, Gateway, running
+from tests.e2e.lengths import length
 from tests.e2e.processes import eventually
 from tests.e2e.relay import Relay
 
@@ -32,41 +34,10 @@ DEAD_WITHIN = 10.0
 """seconds"""
 
 
-class Answer(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def provider(self) -> str:
-        assert self.status == 200, self
-        return self.headers["x-sluice-provider"]
-
-
-class Client:
-    """A connection that is kept."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._auth = gateway.auth
-        self._line = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
-
-    def ask(self, body: Mapping[str, object], path: str = CHAT, **headers: str) -> Answer:
-        named = {name.replace("_", "-"): said for name, said in headers.items()}
-        head = {"content-type": "application/json", **self._auth, **named}
-        self._line.request("POST", path, json.dumps(body), head)
-        reply = self._line.getresponse()
-        got = {name.lower(): said for name, said in reply.getheaders()}
-        return Answer(reply.status, got, reply.read())
-
-    def say(self, model: str, **headers: str) -> Answer:
-        return self.ask(said(model, "hi"), **headers)
-
-
-def said(model: str, *texts: str) -> dict[str, object]:
-    """A talk, in turns, the user's first and last."""
-    roles = ("user", "assistant")
-    messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
-    return {"model": model, "messages": messages}
+def by(answer: raw.Answer) -> str:
+    """Who gave this answer, which is a good one."""
+    assert answer.status == 200, answer
+    return answer.headers["x-sluice-provider"]
 
 
 def many(gateway: Gateway, model: str, sessions: Sequence[str]) -> Sequence[str]:
@@ -75,7 +46,7 @@ def many(gateway: Gateway, model: str, sessions: Sequence[str]) -> Sequence[str]
     def play(part: Sequence[str]) -> list[str]:
         client = Client(gateway)
         named = [{"x_sluice_session": name} if name else {} for name in part]
-        return [client.say(model, **headers).provider for headers in named]
+        return [by(client.say(model, **headers)) for headers in named]
 
     parts = [sessions[at::AT_ONCE] for at in range(AT_ONCE)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -121,12 +92,8 @@ def shared(
     shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("routing")
-    gateway = Gateway(folder, shared_mock, key=ALICE_KEY, **config(shared_mock))
-    try:
-        gateway.wait_until_ready()
+    with running(folder, shared_mock, key=ALICE_KEY, **config(shared_mock)) as gateway:
         yield gateway
-    finally:
-        gateway.destroy()
 
 
 @pytest.fixture
@@ -171,7 +138,7 @@ def test_the_real_name_is_in_headers_alone(
     gateway: Gateway, mock: MockProvider, model: str, real: str, path: str, stream: bool
 ) -> None:
     """B4, S1-31: whole and streamed, and after another target had failed."""
-    body = {**said(model, "hi"), "stream": stream}
+    body = {**talk(model, "hi"), "stream": stream}
     if path == RESPONSES:
         body = {"model": model, "input": "hi", "stream": stream}
     elif path == ANTHROPIC:
@@ -187,9 +154,9 @@ def test_the_real_name_is_in_headers_alone(
 def test_what_a_model_can_do_is_said_by_the_file(gateway: Gateway) -> None:
     """B5, S3-3: an unknown model is asked for anything, unless the configuration says no."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    assert Client(gateway).say("able").provider == "a"
-    answer = Client(gateway).ask({**said("able", "hi"), "tools": [tool]})
-    assert answer.provider == "b"
+    assert by(Client(gateway).say("able")) == "a"
+    answer = Client(gateway).ask({**talk("able", "hi"), "tools": [tool]})
+    assert by(answer) == "b"
     assert "struck:tools" in answer.headers["x-sluice-why"]
 
 
@@ -198,8 +165,8 @@ def test_the_cheapest_that_can_do_it_wins(gateway: Gateway) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     client = Client(gateway)
     for _ in range(20):
-        assert client.say("cheap").provider == "a"
-        assert client.ask({**said("cheap", "hi"), "tools": [tool]}).provider == "c"
+        assert by(client.say("cheap")) == "a"
+        assert by(client.ask({**talk("cheap", "hi"), "tools": [tool]})) == "c"
 
 
 # --- shares and arms
@@ -213,9 +180,11 @@ def test_two_thousand_calls_keep_to_their_weights(gateway: Gateway) -> None:
         assert abs(found[name] * 100 / CALLS - share) <= POINTS, found
 
 
+@pytest.mark.soak
 def test_calls_are_drawn_each_by_itself(gateway: Gateway) -> None:
-    """C1: their ids are of chance, so the bound is five times the deviation that this has."""
-    count = 1000
+    """C1: their ids are of chance, so the bound is five times the deviation that this has. The
+    long form's is below two points."""
+    count = length(1000, 20_000)
     found = Counter(many(gateway, "shared", [""] * count))
     for name, share in SHARES.items():
         deviation = (share * (100 - share) / count) ** 0.5
@@ -226,10 +195,10 @@ def arm(gateway: Gateway, key: str) -> tuple[str, str]:
     """Who answers this caller, and the label that the log has."""
     answer = Client(gateway).say("trial", authorization=f"Bearer {key}")
     line = gateway.wait_exchange(answer.headers["x-sluice-call-id"])
-    return answer.provider, line["label"]
+    return by(answer), line["label"]
 
 
-def test_an_arm_is_kept_through_reloads(gateway: Gateway) -> None:
+def test_an_arm_is_kept_through_reloads(gateway: Gateway, mock: MockProvider) -> None:
     """C12, S4-58: by caller and by session, also when its model changes; a canary that grows takes
     callers from the others and moves nobody else."""
     sessions = [f"talk-{n}" for n in range(100)]
@@ -248,6 +217,7 @@ def test_an_arm_is_kept_through_reloads(gateway: Gateway) -> None:
     assert 5 <= before.count("b") <= 40
     reload(gateway, canary=canary(20, "another"), unrelated="c/m")
     assert many(gateway, "canary", sessions) == before
+    assert {json.loads(one.body)["model"] for one in mock.requests[-100:]} == {"real-a", "another"}
     assert {key: arm(gateway, key) for key in keys} == arms
     assert all(label == f"arm-{provider}" for provider, label in arms.values())
     reload(gateway, canary=canary(50, "another"))
@@ -273,8 +243,8 @@ def test_talks_stay_where_their_prefix_is(gateway: Gateway) -> None:
             client = Client(gateway)
             for _ in rounds:
                 for number in part:
-                    answer = client.ask(said("sticky", *texts[number]))
-                    asked[number].append(answer.provider)
+                    answer = client.ask(talk("sticky", *texts[number]))
+                    asked[number].append(by(answer))
                     reply = json.loads(answer.body)["choices"][0]["message"]["content"]
                     texts[number] += [reply, "and then?"]
 
@@ -312,13 +282,13 @@ def test_a_dead_backend_is_left_alone_and_costs_nothing(make_gateway: Make, mock
             routing={"breaker": {"failures": 3, "open": "60s"}},
         )
         client = Client(gateway)
-        assert client.say("chat").provider == "a"
+        assert by(client.say("chat")) == "a"
         relay.down = True
         began = time.monotonic()
 
         def left_alone() -> bool:
             answers = [client.say("chat") for _ in range(20)]
-            assert all(one.provider == "b" for one in answers)
+            assert all(by(one) == "b" for one in answers)
             return all("struck:breaker" in one.headers["x-sluice-why"] for one in answers)
 
         eventually(left_alone, DEAD_WITHIN, "a to be left alone")

@@ -1,7 +1,4 @@
-"""Another configuration for a gateway that runs: whole or not at all, and no exchange is lost.
-
-`SLUICE_RELOADS=100` makes the run under load longer.
-"""
+"""Another configuration for a gateway that runs: whole or not at all, and no exchange is lost."""
 
 from __future__ import annotations
 
@@ -23,9 +20,10 @@ from openai.types.chat import ChatCompletion
 
 from extproc.mock import MockProvider
 from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, KEYS, PROVIDER_KEY, SLUICE, Gateway
+from tests.e2e.lengths import length
 from tests.e2e.processes import eventually
 
-RELOADS = int(os.environ.get("SLUICE_RELOADS", "20"))
+RELOADS = length(12, 100)
 SECOND = 1000.0
 Config = dict[str, Any]
 
@@ -355,31 +353,41 @@ def load(house: Changing, model: str, clients: int, text: str = "hi") -> Iterato
             thread.join(30)
 
 
+@pytest.mark.soak
 def test_reloads_under_load_lose_nothing(house: Changing) -> None:
-    """Row L8. Aliases, providers, and bounds that Envoy has in its listener change in turn; streams run."""
+    """Row L8. Aliases, providers, and bounds that Envoy has in its listener change in turn, and some
+    files are bad; streams run. What each call was sent to is what the version says that it names."""
     config = house.config
-    known = {house.active["version"]}
+    meant = {house.active["version"]: "gpt-4o-mini"}
     began = len(house.gateway.log_lines())
     with (
         load(house, "fast", 2) as failed,
         load(house, "gpt-4o", 2, "[[mock pace=20 words=30]] hi") as cut,
     ):
         for number in range(RELOADS):
-            changed = aliased(config, fast=("gpt-4o", "gpt-4o-mini")[number % 2])
+            real = ("gpt-4o", "gpt-4o-mini")[number % 2]
+            changed = aliased(config, fast=real, **{f"only-{number}": real})
             if number % 2:
                 more = {**config["providers"]["acme"], "models": ["m"]}
                 changed["providers"] = {**config["providers"], f"p{number}": more}
             if number % 4 == 3:
                 changed["limits"] = {"idle_timeout": f"{100 + number}s"}
-            known.add(house.applied(changed)["version"])
+            version = house.applied(changed)["version"]
+            meant[version] = real
+            if number % 5 == 2:
+                house.write({**changed, "models": {"fast": "nobody/gpt-4o"}})
+                assert house.reload().status_code == 422
+                assert house.active["version"] == version
     assert failed == []
     assert cut == []
+    assert len(meant) == RELOADS + 1
     lines = [one for one in house.gateway.log_lines()[began:] if one["event"] == "exchange"]
-    assert len(lines) > RELOADS
-    assert {line["config"] for line in lines} <= known
     assert {line["outcome"] for line in lines} == {"ok"}
-    for line in lines:
-        assert line["config"]
+    assert {line["config"] for line in lines} <= meant.keys()
+    fast = [line for line in lines if line["asked"] == "fast"]
+    assert len({line["config"] for line in fast}) > RELOADS / 2
+    for line in fast:
+        assert line["model"] == meant[line["config"]], line
     house.applied(config)
     eventually(lambda: not [name for name in house.clusters() if name.startswith("provider-p")])
 

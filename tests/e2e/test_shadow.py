@@ -24,7 +24,7 @@ from extproc.mock import MockProvider
 from extproc.mock.record import Recorded
 from tests.e2e import raw
 from tests.e2e.asking import CHAT, events, text_of
-from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, KEYS, PROVIDER_KEY, Gateway, Line
+from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, KEYS, PROVIDER_KEY, Gateway, Line, running
 from tests.e2e.processes import eventually
 
 COPIES = "sluice_shadow_copies_total"
@@ -59,13 +59,8 @@ def shadowed(
     shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("shadowed")
-    gateway = Gateway(folder, shared_mock, key=ALICE_KEY, keys=KEYS, **blocks(shared_mock))
-    try:
-        gateway.wait_until_ready()
+    with running(folder, shared_mock, key=ALICE_KEY, keys=KEYS, **blocks(shared_mock)) as gateway:
         yield gateway
-        assert not [line for line in gateway.log_lines() if line["level"] == "error"]
-    finally:
-        gateway.destroy()
 
 
 @pytest.fixture

@@ -321,13 +321,16 @@ def test_what_is_said_whatever_was_asked_for(mock: MockProvider) -> None:
 
 GOOGLE = "/v1beta/models/g:"
 REFUSALS = {
-    ("/v1/chat/completions", "context_length"): "context_length_exceeded",
-    ("/v1/chat/completions", "content_filter"): '"code":"content_filter"',
-    ("/v1/messages", "context_length"): "prompt is too long",
-    ("/v1/messages", "content_filter"): "blocked by content filtering",
-    (GOOGLE + "generateContent", "context_length"): "exceeds the maximum number of tokens",
-    (GOOGLE + "generateContent", "content_filter"): '{"promptFeedback":{"blockReason"',
-    (GOOGLE + "streamGenerateContent?alt=sse", "content_filter"): 'data: {"promptFeedback"',
+    ("/v1/chat/completions", "context_length"): (400, "context_length_exceeded"),
+    ("/v1/chat/completions", "content_filter"): (400, '"code":"content_filter"'),
+    ("/v1/chat/completions", "quota"): (429, '"type":"insufficient_quota"'),
+    ("/v1/messages", "context_length"): (400, "prompt is too long"),
+    ("/v1/messages", "content_filter"): (400, "blocked by content filtering"),
+    ("/v1/messages", "quota"): (402, "billing_error"),
+    (GOOGLE + "generateContent", "context_length"): (400, "exceeds the maximum number of tokens"),
+    (GOOGLE + "generateContent", "content_filter"): (200, '{"promptFeedback":{"blockReason"'),
+    (GOOGLE + "generateContent", "quota"): (429, "RESOURCE_EXHAUSTED"),
+    (GOOGLE + "streamGenerateContent?alt=sse", "content_filter"): (200, 'data: {"promptFeedback"'),
 }
 
 
@@ -335,5 +338,20 @@ REFUSALS = {
 def test_refusals_in_a_providers_own_words(mock: MockProvider, path: str, kind: str) -> None:
     headers = "anthropic-version: 2023-06-01\r\n"
     reply = send(mock, request(b"{}", path=f"/fault/refuse={kind}{path}", headers=headers))
-    assert reply.status == (200 if "models" in path and kind == "content_filter" else 400)
-    assert REFUSALS[path, kind] in reply.body.decode()
+    status, words = REFUSALS[path, kind]
+    assert reply.status == status
+    assert words in reply.body.decode()
+
+
+def test_a_fault_of_one_key(mock: MockProvider) -> None:
+    def status(credential: str, directive: str = "status=401 key=aaaa") -> int:
+        headers = f"authorization: Bearer {credential}\r\nx-mock: {directive}\r\n"
+        return send(mock, request(chat(), headers=headers)).status
+
+    assert [status("k-aaaa"), status("k-bbbb"), status("k-aaaa")] == [401, 200, 401]
+    path = "/fault/status=401;key=aaaa;times=1/v1/chat/completions"
+    asked = [
+        send(mock, request(chat(), path=path, headers=f"api-key: {key}\r\n")).status
+        for key in ("bbbb", "aaaa", "aaaa")
+    ]
+    assert asked == [200, 401, 200], "only its own requests are counted"

@@ -378,10 +378,10 @@ def ordered(rules: Rules, made: Plan) -> Sequence[int]:
 
 def explained(rules: Rules, candidates: Sequence[Candidate], places: Sequence[int]) -> None:
     eligible = rules.eligible()
-    if rules.settled:
-        assert len(candidates) == 1
-        return
     assert len(candidates) == len(rules.placed)
+    if rules.settled:
+        assert [bool(one.attempts) for one in candidates].count(True) == 1
+        return
     for place, one in enumerate(candidates):
         assert (one.struck is None) is (place in places)
         assert bool(one.attempts) is (place in places)

@@ -24,7 +24,7 @@ ARN = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/{ON_BEDROCK}"
 
 def backend(made: Provider) -> Backend:
     dialects = {name: REGISTRY.dialects[name] for name in (made.dialect, *made.also)}
-    return compile_backend(made, dialects, REGISTRY.credential(made))
+    return compile_backend(made, dialects, REGISTRY.credential)
 
 
 BEDROCK = backend(provider(dialect=CONVERSE, also=(ANTHROPIC,), variant="bedrock"))
@@ -70,7 +70,7 @@ def test_the_language_of_a_call(of: Backend, client: str, model: str, language: 
 def test_a_language_that_is_not_built_in_is_not_spoken() -> None:
     made = provider(dialect=CONVERSE, also=(ANTHROPIC,), variant="bedrock")
     dialects = {CONVERSE: REGISTRY.dialects[CONVERSE]}
-    alone = compile_backend(made, dialects, REGISTRY.credential(made))
+    alone = compile_backend(made, dialects, REGISTRY.credential)
     assert alone.dialect(ANTHROPIC, ON_BEDROCK).name == CONVERSE
 
 

@@ -6,25 +6,29 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from extproc.config.schema import Routing
 from extproc.model.call import Failure
-from extproc.model.ports import CALM, Counts, Tally, Trouble
+from extproc.model.ports import CALM, Counts, Seen, Tally, Trouble
 from extproc.routing.breaker import CLOSED, State, merge
 from extproc.routing.peers import GONE
 from extproc.stores.standing import PATIENCE, StandingFile
 from tests.kit import FakeClock
 from tests.routing.health_kit import KEY, OTHER, Worker, routing
 
+Pair: TypeAlias = tuple[Worker, Worker]
+
 
 class House:
-    """Workers of one gateway. Their monotonic clocks differ, the wall's is one."""
+    """Workers of one gateway. Their monotonic clocks differ, the wall's is one, the file's is `clock`."""
 
     def __init__(self, folder: Path) -> None:
         self.problems: list[str] = []
-        self.file = StandingFile(folder, FakeClock(), self.problems.append)
+        self.clock = FakeClock()
+        self.file = StandingFile(folder, self.clock, self.problems.append)
         self.workers: list[Worker] = []
 
     def worker(self, terms: Routing | None = None, now: float = 1000.0) -> Worker:
@@ -33,6 +37,12 @@ class House:
         made = Worker(terms or routing(failures=3), self.file.seat(f"w{number}"), clock)
         self.workers.append(made)
         return made
+
+    def shared(self) -> Seen:
+        """What the file says."""
+        seen = self.file.seat("x").read()
+        assert seen is not None
+        return seen
 
     def _unix(self) -> float:
         return self.workers[0].clock.unix if self.workers else 1_800_000_000.0
@@ -65,13 +75,21 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def pair(house: House) -> tuple[Worker, Worker]:
+def pair(house: House) -> Pair:
     made = house.worker(), house.worker()
     house.sync()
     return made
 
 
-def test_what_opens_on_one_is_open_on_all(house: House, pair: tuple[Worker, Worker]) -> None:
+@pytest.fixture
+def ajar(house: House, pair: Pair) -> Pair:
+    """The first one's failures have opened a breaker, which is half open by now."""
+    pair[0].bad(3)
+    house.advance(15)
+    return pair
+
+
+def test_what_opens_on_one_is_open_on_all(house: House, pair: Pair) -> None:
     one, two = pair
     one.bad(3)
     assert two.state() is State.CLOSED
@@ -84,7 +102,7 @@ def test_what_opens_on_one_is_open_on_all(house: House, pair: tuple[Worker, Work
     assert (one.told, two.told) == ([(KEY, State.OPEN, "3 failures in a row")], [])
 
 
-def test_failures_in_a_row_are_counted_over_all(house: House, pair: tuple[Worker, Worker]) -> None:
+def test_failures_in_a_row_are_counted_over_all(house: House, pair: Pair) -> None:
     one, two = pair
     for worker in (one, two, one):
         assert two.state() is State.CLOSED
@@ -93,7 +111,7 @@ def test_failures_in_a_row_are_counted_over_all(house: House, pair: tuple[Worker
     assert (one.state(), two.state()) == (State.OPEN, State.OPEN)
 
 
-def test_a_success_elsewhere_ends_the_row(house: House, pair: tuple[Worker, Worker]) -> None:
+def test_a_success_elsewhere_ends_the_row(house: House, pair: Pair) -> None:
     one, two = pair
     for _ in range(5):
         one.bad(2)
@@ -145,10 +163,8 @@ def test_a_new_worker_hears_nothing_of_what_was_long_ago(house: House) -> None:
     assert late.state() is State.OPEN
 
 
-def test_one_trial_for_all_workers(house: House, pair: tuple[Worker, Worker]) -> None:
-    one, two = pair
-    one.bad(3)
-    house.advance(15)
+def test_one_trial_for_all_workers(house: House, ajar: Pair) -> None:
+    one, two = ajar
     assert one.state() is two.state() is State.HALF_OPEN
     assert two.health.admits(KEY)
     assert not one.health.admits(KEY)
@@ -156,7 +172,6 @@ def test_one_trial_for_all_workers(house: House, pair: tuple[Worker, Worker]) ->
     assert not one.health.admits(KEY), "it has not heard of it yet"
     house.sync()
     assert one.health.standing(KEY) is two.health.standing(KEY) is CLOSED
-    assert house.file.seat("x").read() is not None
     one.bad(2)
     assert one.state() is State.CLOSED, "a breaker that closed counts anew"
 
@@ -175,10 +190,8 @@ def test_trials_of_several_workers_add_up(house: House) -> None:
     assert one.state() is two.state() is State.CLOSED
 
 
-def test_a_trial_that_fails_opens_all_again(house: House, pair: tuple[Worker, Worker]) -> None:
-    one, two = pair
-    one.bad(3)
-    house.advance(15)
+def test_a_trial_that_fails_opens_all_again(house: House, ajar: Pair) -> None:
+    one, two = ajar
     assert two.health.admits(KEY)
     two.bad()
     house.sync()
@@ -186,11 +199,9 @@ def test_a_trial_that_fails_opens_all_again(house: House, pair: tuple[Worker, Wo
 
 
 def test_an_opening_that_was_not_heard_of_yet_is_found_when_a_trial_is_asked_for(
-    house: House, pair: tuple[Worker, Worker]
+    house: House, ajar: Pair
 ) -> None:
-    one, two = pair
-    one.bad(3)
-    house.advance(15)
+    one, two = ajar
     assert one.health.admits(KEY)
     one.bad()
     one.health.sync()
@@ -199,12 +210,8 @@ def test_an_opening_that_was_not_heard_of_yet_is_found_when_a_trial_is_asked_for
     assert two.state() is State.OPEN
 
 
-def test_a_closing_that_was_not_heard_of_yet_is_found_too(
-    house: House, pair: tuple[Worker, Worker]
-) -> None:
-    one, two = pair
-    one.bad(3)
-    house.advance(15)
+def test_a_closing_that_was_not_heard_of_yet_is_found_too(house: House, ajar: Pair) -> None:
+    one, two = ajar
     assert one.health.admits(KEY)
     one.good()
     one.health.sync()
@@ -212,7 +219,7 @@ def test_a_closing_that_was_not_heard_of_yet_is_found_too(
     assert two.health.standing(KEY) is CLOSED
 
 
-def test_what_closed_elsewhere_counts_anew_here(house: House, pair: tuple[Worker, Worker]) -> None:
+def test_what_closed_elsewhere_counts_anew_here(house: House, pair: Pair) -> None:
     one, two = pair
     two.bad(2)
     one.bad(3)
@@ -226,13 +233,10 @@ def test_what_closed_elsewhere_counts_anew_here(house: House, pair: tuple[Worker
     assert two.state() is State.OPEN
 
 
-def test_a_trial_whose_worker_died_is_free_in_time(
-    house: House, pair: tuple[Worker, Worker]
-) -> None:
-    one, two = pair
+def test_a_trial_whose_worker_died_is_free_in_time(house: House, ajar: Pair) -> None:
+    one, two = ajar
     two.begin()
-    one.bad(3)
-    house.advance(15)
+    house.sync()
     assert two.health.admits(KEY)
     house.workers.remove(two)
     house.advance(GONE - 1)
@@ -243,10 +247,8 @@ def test_a_trial_whose_worker_died_is_free_in_time(
     assert one.health.admits(KEY)
     one.good()
     house.sync()
-    seen = house.file.seat("x").read()
-    assert seen is not None
-    assert not seen.troubles
-    assert list(seen.tallies) == ["w0"]
+    assert not house.shared().troubles
+    assert list(house.shared().tallies) == ["w0"]
 
 
 def test_a_trial_whose_worker_died_before_it_said_a_word(house: House) -> None:
@@ -280,10 +282,8 @@ def test_a_worker_that_was_frozen_is_not_heard_twice(house: House) -> None:
     assert one.state() is State.CLOSED
 
 
-def test_a_worker_that_leaves_gives_all_back(house: House, pair: tuple[Worker, Worker]) -> None:
-    one, two = pair
-    one.bad(3)
-    house.advance(15)
+def test_a_worker_that_leaves_gives_all_back(house: House, ajar: Pair) -> None:
+    one, two = ajar
     assert two.health.admits(KEY)
     two.begin()
     house.sync()
@@ -295,7 +295,7 @@ def test_a_worker_that_leaves_gives_all_back(house: House, pair: tuple[Worker, W
     assert one.health.admits(KEY)
 
 
-def test_a_cooldown_is_for_everyone(house: House, pair: tuple[Worker, Worker]) -> None:
+def test_a_cooldown_is_for_everyone(house: House, pair: Pair) -> None:
     one, two = pair
     two.attempt(Failure.RATE_LIMIT, retry_after=30.0)
     house.sync()
@@ -305,12 +305,10 @@ def test_a_cooldown_is_for_everyone(house: House, pair: tuple[Worker, Worker]) -
     assert two.until() == one.until() == 30.0
     house.advance(31)
     assert one.health.standing(KEY) is two.health.standing(KEY) is CLOSED
-    seen = house.file.seat("x").read()
-    assert seen is not None
-    assert not seen.troubles
+    assert not house.shared().troubles
 
 
-def test_pace_and_what_is_in_flight_are_told(house: House, pair: tuple[Worker, Worker]) -> None:
+def test_pace_and_what_is_in_flight_are_told(house: House, pair: Pair) -> None:
     one, two = pair
     one.begin()
     one.good(seconds=2.0, head=0.5, tokens=50)
@@ -362,9 +360,7 @@ def test_alone_while_the_file_is_in_trouble_and_together_again(tmp_path: Path) -
     assert not one.health.admits(KEY)
     assert len(house.problems) == 1
     folder.unlink()
-    clock = house.file._clock
-    assert isinstance(clock, FakeClock)
-    clock.advance(11)
+    house.clock.advance(11)
     house.sync()
     assert two.state() is State.HALF_OPEN
     assert not two.health.admits(KEY), "the trial of when it was alone holds"
@@ -376,7 +372,7 @@ JUMPS = (-86_400.0, -60.0, 60.0, 86_400.0)
 
 @pytest.mark.parametrize("by", JUMPS)
 def test_a_clock_that_jumps_changes_nothing_for_who_knows(
-    house: House, pair: tuple[Worker, Worker], by: float
+    house: House, pair: Pair, by: float
 ) -> None:
     one, two = pair
     one.bad(3)
@@ -398,9 +394,7 @@ def test_a_clock_that_jumps_changes_nothing_for_who_knows(
 
 
 @pytest.mark.parametrize("by", JUMPS)
-def test_a_clock_that_jumps_before_the_news_is_read(
-    house: House, pair: tuple[Worker, Worker], by: float
-) -> None:
+def test_a_clock_that_jumps_before_the_news_is_read(house: House, pair: Pair, by: float) -> None:
     one, two = pair
     house.advance(1)
     one.bad(3)
@@ -431,9 +425,7 @@ def test_a_clock_that_jumps_before_a_worker_starts(house: House, by: float) -> N
     house.advance(26)
     for worker in (one, late):
         assert worker.health.standing(KEY) is worker.health.standing("acme/b") is CLOSED
-    seen = house.file.seat("x").read()
-    assert seen is not None
-    assert not seen.troubles
+    assert not house.shared().troubles
 
 
 def test_who_started_after_the_clock_jumped_cuts_no_cooldown_short(house: House) -> None:
@@ -491,11 +483,9 @@ def gate_held(folder: Path) -> Iterator[None]:
 
 
 def test_a_store_that_cannot_be_had_now_gives_no_trial(
-    house: House, pair: tuple[Worker, Worker], tmp_path: Path
+    house: House, ajar: Pair, tmp_path: Path
 ) -> None:
-    one, two = pair
-    one.bad(3)
-    house.advance(15)
+    one, two = ajar
     two.attempt(Failure.RATE_LIMIT, key=OTHER, retry_after=60.0)
     with gate_held(tmp_path / "standing"):
         assert not one.health.admits(KEY)
@@ -506,17 +496,11 @@ def test_a_store_that_cannot_be_had_now_gives_no_trial(
     assert one.health.admits(KEY)
 
 
-def test_a_frozen_worker_does_not_keep_all_trials(
-    house: House, pair: tuple[Worker, Worker], tmp_path: Path
-) -> None:
-    one, _ = pair
-    one.bad(3)
-    house.advance(15)
-    clock = house.file._clock
-    assert isinstance(clock, FakeClock)
+def test_a_frozen_worker_does_not_keep_all_trials(house: House, ajar: Pair, tmp_path: Path) -> None:
+    one, _ = ajar
     with gate_held(tmp_path / "standing"):
         assert not one.health.admits(KEY)
-        clock.advance(PATIENCE + 1)
+        house.clock.advance(PATIENCE + 1)
         assert one.health.admits(KEY)
         assert not one.health.admits(KEY)
     one.good()

@@ -32,9 +32,7 @@ def atlas_of(settings: Settings) -> Atlas:
     known = registry()
     usable = {n: p for n, p in settings.providers.items() if not p.unavailable}
     backends = {
-        name: compile_backend(
-            one, {one.dialect: known.dialects[one.dialect]}, known.credential(one)
-        )
+        name: compile_backend(one, {one.dialect: known.dialects[one.dialect]}, known.credential)
         for name, one in usable.items()
     }
     unavailable = {n: p.unavailable for n, p in settings.providers.items() if p.unavailable}

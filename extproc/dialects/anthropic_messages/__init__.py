@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._limits import read_times, write_times
+from extproc.dialects._naming import Naming
 from extproc.dialects._options import read_options
 from extproc.dialects.anthropic_messages.decoder import messages_decoder
 from extproc.dialects.anthropic_messages.encoder import StreamEncoder
@@ -144,6 +145,9 @@ class AnthropicMessages:
 
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         return write_times(limits)
+
+    def naming(self, name: str) -> Naming:
+        return Naming(name, (("model",), ("message", "model")))
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

@@ -180,6 +180,9 @@ class BedrockConverse:
         del limits
         return {}
 
+    def naming(self, name: str) -> None:
+        del name
+
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply:

@@ -169,6 +169,9 @@ class CohereChat:
         del limits
         return {}
 
+    def naming(self, name: str) -> None:
+        del name
+
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply:

@@ -16,6 +16,7 @@ from typing import ClassVar
 from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._models import asked_for
+from extproc.dialects._naming import Naming
 from extproc.dialects._options import read_options
 from extproc.dialects.gemini_generate.decoder import gemini_decoder
 from extproc.dialects.gemini_generate.embed import (
@@ -152,6 +153,9 @@ class Gemini:
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         del limits
         return {}
+
+    def naming(self, name: str) -> Naming:
+        return Naming(name, (("modelVersion",),))
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

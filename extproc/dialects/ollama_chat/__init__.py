@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from extproc.dialects import _reading as read
+from extproc.dialects._naming import Naming
 from extproc.dialects._options import read_options
 from extproc.dialects.ollama_chat.decoder import reply_decoder
 from extproc.dialects.ollama_chat.embed import EmbedEncoder, parse_embed, render_embed
@@ -120,6 +121,9 @@ class OllamaChat:
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         del limits
         return {}
+
+    def naming(self, name: str) -> Naming:
+        return Naming(name, (("model",),))
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

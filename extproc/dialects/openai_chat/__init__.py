@@ -19,6 +19,7 @@ from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._limits import read_spans, write_spans
 from extproc.dialects._models import asked_for
+from extproc.dialects._naming import Naming
 from extproc.dialects._options import read_options
 from extproc.dialects.openai_chat.carried import (
     ENDPOINTS,
@@ -176,6 +177,9 @@ class OpenAIChat:
 
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         return write_spans(limits)
+
+    def naming(self, name: str) -> Naming:
+        return Naming(name, (("model",),))
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

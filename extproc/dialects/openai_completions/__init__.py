@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from extproc.dialects._limits import read_spans, write_spans
+from extproc.dialects._naming import Naming
 from extproc.dialects.openai_chat import DIALECT as CHAT
 from extproc.dialects.openai_chat.errors import render_error
 from extproc.dialects.openai_completions.decoder import completion_decoder
@@ -79,6 +80,9 @@ class OpenAICompletions:
 
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         return write_spans(limits)
+
+    def naming(self, name: str) -> Naming:
+        return Naming(name, (("model",),))
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

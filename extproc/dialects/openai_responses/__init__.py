@@ -18,6 +18,7 @@ from typing import ClassVar
 from extproc.codec import jsontext
 from extproc.dialects import _opaque as opaque
 from extproc.dialects._limits import read_spans, write_spans
+from extproc.dialects._naming import Naming
 from extproc.dialects._opaque import Paths
 from extproc.dialects.openai_chat import DIALECT as CHAT
 from extproc.dialects.openai_chat.errors import provider_error, render_error
@@ -117,6 +118,9 @@ class OpenAIResponses:
 
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         return write_spans(limits)
+
+    def naming(self, name: str) -> Naming:
+        return Naming(name, (("model",), ("response", "model")))
 
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str

@@ -102,6 +102,9 @@ class SimpleQuery:
         del limits
         return {}
 
+    def naming(self, name: str) -> None:
+        del name
+
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply:

@@ -52,13 +52,13 @@ class WholeEncoder:
 
     def _body(self) -> bytes:
         context, usage = self._context, self._usage
-        tokens = usage.prompt + usage.output
+        cost = None if context.price is None else round(context.price.of(usage), 10)
         out: dict[str, Json] = {
             "response": "".join(self._text),
             "provider": context.provider,
-            "tokens_used": tokens,
+            "tokens_used": usage.prompt + usage.output,
             "processing_time": round(_elapsed(context), 3),
-            "cost": round(tokens * context.price_per_token, 10),
+            "cost": cost,
             "cached": False,
             "correlation_id": context.call_id,
         }

@@ -179,6 +179,9 @@ class SmallTalk:
     def write_limits(self, limits: tuple[RateLimit, ...]) -> Mapping[str, str]:
         return {}
 
+    def naming(self, name: str) -> None:
+        del name
+
     def render_models(
         self, models: Sequence[ModelCard], request: Request, call_id: str
     ) -> WireReply:

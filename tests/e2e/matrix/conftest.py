@@ -11,6 +11,7 @@ from extproc.mock import MockProvider
 from tests.e2e.harness import ALICE_KEY, KEYS, Gateway
 from tests.e2e.matrix.accounts import google_account
 from tests.e2e.matrix.clients import CLIENTS
+from tests.e2e.matrix.failures import TOO_LARGE
 from tests.e2e.matrix.matrix import Matrix
 from tests.e2e.matrix.providers import blocks
 from tests.e2e.matrix.signed import VARIABLES
@@ -30,6 +31,7 @@ def matrix(shared_mock: MockProvider, tmp_path_factory: pytest.TempPathFactory) 
         ca=CERTS / "ca.crt",
         env=VARIABLES,
         server={"host": "127.0.0.1", "port": 0, "tls": tls},
+        limits={"body": TOO_LARGE},
         **blocks(shared_mock, google_account(folder, shared_mock)),
     )
     made = Matrix(gateway, CLIENTS)

@@ -1,90 +1,163 @@
-"""What a client sees when its provider fails: the SDK's own exception, whoever the provider is.
+"""What a client sees when something fails: the SDK's own exception, whoever the provider is.
 
-A provider's statuses are played by the mock; `EXPECTED` says for each client which
+The mock plays what providers and networks do; `EXPECTED` says for each client which
 class its user must catch, and with which status.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.e2e.matrix.providers import PROVIDERS
 
 RETRY_AFTER = "7"
+TOO_LARGE = 1 << 20
+"""bytes"""
 
-FAILURES: Mapping[str, int] = {
-    "bad request": 400,
-    "our credential refused": 401,
-    "unknown model": 404,
-    "rate limit": 429,
-    "failure": 500,
-    "overloaded": 503,
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How the mock plays it, and whose it is. `model`: what is asked for in place of the provider's own."""
+
+    played: str
+    origin: str = "provider"
+    model: str = ""
+
+
+FAILURES: Mapping[str, Failure] = {
+    "bad request": Failure("status=400"),
+    "our credential refused": Failure("status=401"),
+    "spent budget": Failure("refuse=quota"),
+    "unknown model": Failure("status=404"),
+    "rate limit": Failure("status=429"),
+    "too long": Failure("refuse=context_length"),
+    "filtered": Failure("refuse=content_filter"),
+    "failure": Failure("status=500"),
+    "overloaded": Failure("status=503"),
+    "web page": Failure("status=502 body=html"),
+    "nonsense": Failure("status=200 body=html"),
+    "broken off": Failure("reset", "network"),
 }
+"""of providers, and on the way to them"""
+AWAY: Mapping[str, Failure] = {
+    "unreachable": Failure("", "network", "unreachable"),
+    "too late": Failure("", "network", "late"),
+}
+"""of the way to providers of their own"""
+REFUSALS: Mapping[str, Failure] = {
+    "wrong key": Failure("", "gateway"),
+    "not allowed": Failure("", "gateway"),
+    "no such model": Failure("", "gateway", "no-such-model"),
+    "too large": Failure("", "gateway"),
+    "resting": Failure("", "gateway", "resting"),
+}
+"""of the gateway itself"""
+ALL = {**FAILURES, **AWAY, **REFUSALS}
 
 
-def played(failure: str, provider: str) -> int:
-    """The status by which this provider says so."""
-    if failure == "overloaded" and provider in ("anthropic_messages", "vertex-claude"):
-        return 529
-    return FAILURES[failure]
+def played(failure: str, provider: str) -> str:
+    """What the mock is told, so that this provider says so."""
+    told = FAILURES[failure].played
+    claude = PROVIDERS[provider].dialect == "anthropic_messages"
+    if failure == "overloaded" and claude and provider != "bedrock-claude":
+        told = "status=529"
+    # Of what waiting does not help, nobody says how long to wait.
+    return told if told.startswith("refuse") else f"{told} retry-after={RETRY_AFTER}"
 
 
-Seen = tuple[str, frozenset[int]]
+def tells(failure: str, client: str, provider: str) -> bool:
+    """Whether this provider has words for it, and this client's own words are what its users get."""
+    language = PROVIDERS[provider].dialect
+    match failure:
+        case "spent budget":
+            # Google's word for it is that for a rate limit. At home the reply passes as it came.
+            return language not in (client, "gemini_generate")
+        case "filtered":
+            # Google tells of it in a good reply.
+            return language != "gemini_generate"
+        case _:
+            return True
 
 
-def _seen(kind: str, *statuses: int) -> Seen:
-    return kind, frozenset(statuses)
-
-
+Seen = tuple[str, int]
 _OPENAI: Mapping[str, Seen] = {
-    "bad request": _seen("BadRequestError", 400),
-    "our credential refused": _seen("InternalServerError", 502),
-    "unknown model": _seen("NotFoundError", 404),
-    "rate limit": _seen("RateLimitError", 429),
-    "failure": _seen("InternalServerError", 500),
-    "overloaded": _seen("InternalServerError", 503),
+    "bad request": ("BadRequestError", 400),
+    "our credential refused": ("InternalServerError", 502),
+    "spent budget": ("RateLimitError", 429),
+    "unknown model": ("NotFoundError", 404),
+    "rate limit": ("RateLimitError", 429),
+    "too long": ("BadRequestError", 400),
+    "filtered": ("BadRequestError", 400),
+    "failure": ("InternalServerError", 500),
+    "overloaded": ("InternalServerError", 503),
+    "web page": ("InternalServerError", 502),
+    "nonsense": ("InternalServerError", 502),
+    "broken off": ("InternalServerError", 502),
+    "unreachable": ("InternalServerError", 502),
+    "too late": ("InternalServerError", 504),
+    "wrong key": ("AuthenticationError", 401),
+    "not allowed": ("PermissionDeniedError", 403),
+    "no such model": ("NotFoundError", 404),
+    "too large": ("APIStatusError", 413),
+    "resting": ("InternalServerError", 503),
+}
+_STATUSES = {
+    **{name: status for name, (_, status) in _OPENAI.items()},
+    "spent budget": 402,
 }
 EXPECTED: Mapping[str, Mapping[str, Seen]] = {
     "openai_chat": _OPENAI,
     "openai_responses": _OPENAI,
     "openai_completions": _OPENAI,
-    "anthropic_messages": {**_OPENAI, "overloaded": _seen("OverloadedError", 529)},
+    "anthropic_messages": {
+        **_OPENAI,
+        "spent budget": ("PaymentRequiredError", 402),
+        "overloaded": ("OverloadedError", 529),
+        "too late": ("GatewayTimeoutError", 504),
+        "too large": ("ContentTooLargeError", 413),
+        "resting": ("OverloadedError", 529),
+    },
     "gemini_generate": {
-        "bad request": _seen("ClientError", 400),
-        "our credential refused": _seen("ServerError", 502),
-        "unknown model": _seen("ClientError", 404),
-        "rate limit": _seen("ClientError", 429),
-        "failure": _seen("ServerError", 500),
-        "overloaded": _seen("ServerError", 503),
+        name: ("ServerError" if status >= 500 else "ClientError", status)
+        for name, status in {**_STATUSES, "spent budget": 429}.items()
     },
     "bedrock_converse": {
-        "bad request": _seen("ValidationException", 400),
-        "our credential refused": _seen("ModelErrorException", 424),
-        "unknown model": _seen("ResourceNotFoundException", 404),
-        "rate limit": _seen("ThrottlingException", 429),
-        "failure": _seen("InternalServerException", 500),
-        "overloaded": _seen("ServiceUnavailableException", 503),
+        "bad request": ("ValidationException", 400),
+        "our credential refused": ("ModelErrorException", 424),
+        "spent budget": ("ServiceQuotaExceededException", 400),
+        "unknown model": ("ResourceNotFoundException", 404),
+        "rate limit": ("ThrottlingException", 429),
+        "too long": ("ValidationException", 400),
+        "filtered": ("ValidationException", 400),
+        "failure": ("InternalServerException", 500),
+        "overloaded": ("ServiceUnavailableException", 503),
+        "web page": ("ModelErrorException", 424),
+        "nonsense": ("ModelErrorException", 424),
+        "broken off": ("ModelErrorException", 424),
+        "unreachable": ("ModelErrorException", 424),
+        "too late": ("ModelTimeoutException", 408),
+        "wrong key": ("AccessDeniedException", 403),
+        "not allowed": ("AccessDeniedException", 403),
+        "no such model": ("ResourceNotFoundException", 404),
+        "too large": ("ValidationException", 413),
+        "resting": ("ServiceUnavailableException", 503),
     },
-    "ollama_chat": {
-        "bad request": _seen("ResponseError", 400),
-        "our credential refused": _seen("ResponseError", 502),
-        "unknown model": _seen("ResponseError", 404),
-        "rate limit": _seen("ResponseError", 429),
-        "failure": _seen("ResponseError", 500),
-        "overloaded": _seen("ResponseError", 503),
-    },
+    "ollama_chat": {name: ("ResponseError", status) for name, status in _STATUSES.items()},
     "cohere_chat": {
-        "bad request": _seen("BadRequestError", 400),
-        "our credential refused": _seen("ApiError", 502),
-        "unknown model": _seen("NotFoundError", 404),
-        "rate limit": _seen("TooManyRequestsError", 429),
-        "failure": _seen("InternalServerError", 500),
-        "overloaded": _seen("ServiceUnavailableError", 503),
+        **{name: ("ApiError", status) for name, status in _STATUSES.items()},
+        "bad request": ("BadRequestError", 400),
+        "unknown model": ("NotFoundError", 404),
+        "rate limit": ("TooManyRequestsError", 429),
+        "too long": ("BadRequestError", 400),
+        "filtered": ("BadRequestError", 400),
+        "failure": ("InternalServerError", 500),
+        "overloaded": ("ServiceUnavailableError", 503),
+        "too late": ("GatewayTimeoutError", 504),
+        "wrong key": ("UnauthorizedError", 401),
+        "not allowed": ("ForbiddenError", 403),
+        "no such model": ("NotFoundError", 404),
+        "resting": ("ServiceUnavailableError", 503),
     },
-    "simple_query": {
-        "bad request": _seen("HTTP", 400),
-        "our credential refused": _seen("HTTP", 502),
-        "unknown model": _seen("HTTP", 404),
-        "rate limit": _seen("HTTP", 429),
-        "failure": _seen("HTTP", 500),
-        "overloaded": _seen("HTTP", 503),
-    },
+    "simple_query": {name: ("HTTP", status) for name, status in _STATUSES.items()},
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from extproc.mock import MockProvider
+from tests.e2e.harness import closed_port
 
 REGION, PROJECT = "europe-west1", "reading-room"
 
@@ -284,10 +285,18 @@ def blocks(mock: MockProvider, account: Path) -> dict[str, Any]:
         "models": ["away-model"],
     }
     away = {"provider": "away", "model": "away-model"}
+    failing: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
+        "unreachable": ({"endpoint": f"http://127.0.0.1:{closed_port()}/v1"}, ("m",)),
+        "late": ({"endpoint": mock.fault_url("delay=9s"), "timeout": "200ms"}, ("m",)),
+        "resting": ({"endpoint": mock.fault_url("status=429;retry-after=300")}, ("m", "n")),
+    }
+    for name, (how, models) in failing.items():
+        configured[name] = {"dialect": "openai_chat", "models": list(models), **how}
+    failed = {name: [f"{name}/{one}" for one in models] for name, (_, models) in failing.items()}
     fallen = {fallen_to(name): {"targets": [away, *to]} for name, to in aliases.items()}
     return {
         "providers": configured,
-        "models": {**aliases, **fallen},
+        "models": {**aliases, **fallen, **failed},
         # who is away is asked each time
         "routing": {
             "breaker": {"failures": 1000, "minimum": 100000},

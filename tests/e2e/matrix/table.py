@@ -11,7 +11,7 @@ from extproc.model.fields import Field
 from tests.e2e.matrix.beside import COUNTS, COUNTS_ITSELF, EMBEDDERS, EMBEDS
 from tests.e2e.matrix.cell import DECLINED, NO_WORD, WORKS, Cell
 from tests.e2e.matrix.expected import MIDDLE
-from tests.e2e.matrix.failures import EXPECTED, FAILURES
+from tests.e2e.matrix.failures import ALL, EXPECTED
 from tests.e2e.matrix.matrix import Matrix
 from tests.e2e.matrix.providers import LANGUAGES, PICKY, PROVIDERS, VARIANTS
 from tests.e2e.matrix.run import Scenario
@@ -184,23 +184,25 @@ def _note(cell: Cell) -> str:
     return f"refused: {names}" if cell.verdict == "refused" else f"dropped: {names}"
 
 
-def _errors(clients: Iterable[type[Client]]) -> str:
+def _errors(clients: Sequence[type[Client]]) -> str:
     """The same for all providers, and therefore one table."""
     body = [
-        [client.name, *(_seen(*EXPECTED[client.dialect][failure]) for failure in FAILURES)]
-        for client in clients
+        [failure, what.origin, *(_seen(*EXPECTED[client.dialect][failure]) for client in clients)]
+        for failure, what in ALL.items()
     ]
-    lines = _lines(["the provider's", *FAILURES], body)
+    lines = _lines(["what fails", "origin", *(client.name for client in clients)], body)
     text = (
-        "What a client's code must catch when its provider fails, with the status that it sees. "
-        "It is the same whoever the provider is. `retry-after` of a rate limit arrives too.\n\n"
+        "What a client's code must catch when something fails, with the status that it sees. It is "
+        "the same whoever the provider is; where that one speaks the client's language, its own "
+        "reply passes. `x-sluice-error-origin` says whose failure it is. `retry-after` of a rate "
+        "limit arrives too; a spent budget that OpenAI's clients see has `x-should-retry: false`."
+        "\n\n"
     )
     return text + "\n".join(lines) + "\n"
 
 
-def _seen(kind: str, statuses: frozenset[int]) -> str:
-    numbers = " or ".join(map(str, sorted(statuses)))
-    return f"{kind} {numbers}" if kind != "HTTP" else numbers
+def _seen(kind: str, status: int) -> str:
+    return f"{kind} {status}" if kind != "HTTP" else str(status)
 
 
 def _lines(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

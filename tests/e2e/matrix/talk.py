@@ -33,6 +33,12 @@ class Tool:
             "additionalProperties": False,
         }
 
+    @property
+    def function(self) -> dict[str, Any]:
+        """As OpenAI's chat language writes it, and others after it."""
+        told = {"name": self.name, "description": self.about, "parameters": self.schema}
+        return {"type": "function", "function": told}
+
 
 @dataclass(frozen=True, slots=True)
 class Medium:

@@ -22,14 +22,13 @@ from tests.e2e.matrix.clients import (
     ResponsesClient,
 )
 from tests.e2e.matrix.expected import MIDDLE, expected, rejected
-from tests.e2e.matrix.failures import EXPECTED, FAILURES, RETRY_AFTER, played
 from tests.e2e.matrix.matrix import Matrix
-from tests.e2e.matrix.providers import LANGUAGES, PICKY, PROVIDERS, VARIANTS, alias
+from tests.e2e.matrix.providers import LANGUAGES, PICKY, PROVIDERS, VARIANTS
 from tests.e2e.matrix.run import Scenario
 from tests.e2e.matrix.scenarios import SCENARIOS
 from tests.e2e.matrix.settings import SETTINGS, Setting
 from tests.e2e.matrix.table import page
-from tests.e2e.matrix.talk import Ask, Client, Failed
+from tests.e2e.matrix.talk import Client
 
 PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
 FOUND = discover.registry().dialects
@@ -77,10 +76,8 @@ def _ids(client: type[Client]) -> str:
     return client.dialect
 
 
-of_clients = pytest.mark.parametrize("client", CLIENTS, ids=_ids)
 of_some_clients = pytest.mark.parametrize("client", VARIANT_CLIENTS, ids=_ids)
 of_providers = pytest.mark.parametrize("provider", NAMES)
-of_variants = pytest.mark.parametrize("provider", VARIANT_NAMES)
 of_streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
@@ -127,38 +124,6 @@ def test_an_operator_decides_the_middle(
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_setting(matrix: Matrix, setting: Setting, provider: str) -> None:
     assert matrix.setting(setting, provider) == setting.expected(provider)
-
-
-@of_streams
-@of_providers
-@of_clients
-def test_failures(matrix: Matrix, client: type[Client], provider: str, stream: bool) -> None:
-    _fail(matrix, client, provider, stream=stream)
-
-
-@of_streams
-@of_variants
-@pytest.mark.parametrize("client", [ChatClient, AnthropicClient], ids=_ids)
-def test_failures_of_variants(
-    matrix: Matrix, client: type[Client], provider: str, stream: bool
-) -> None:
-    _fail(matrix, client, provider, stream=stream)
-
-
-def _fail(matrix: Matrix, client: type[Client], provider: str, *, stream: bool) -> None:
-    sdk = matrix.client(client)
-    for failure in FAILURES:
-        talk = sdk.talk(Ask(alias(provider)))
-        status = played(failure, provider)
-        talk.user(f"[[mock status={status} retry-after={RETRY_AFTER}]] hi")
-        with pytest.raises(Failed) as caught:
-            talk.ask(stream=stream)
-        kind, statuses = EXPECTED[client.dialect][failure]
-        assert (caught.value.kind, failure) == (kind, failure)
-        assert caught.value.status in statuses, failure
-        assert sdk.last.headers["x-sluice-error-origin"] == "provider"
-        if failure == "rate limit":
-            assert (caught.value.retry_after or sdk.last.headers["retry-after"]) == RETRY_AFTER
 
 
 def test_page(matrix: Matrix) -> None:

@@ -73,17 +73,7 @@ class CohereTalk(Talk):
         options: dict[str, Any] = {"model": ask.model}
         tools = [tool for tool in ask.tools if ask.force in ("", tool.name)]
         if tools:
-            options["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.about,
-                        "parameters": tool.schema,
-                    },
-                }
-                for tool in tools
-            ]
+            options["tools"] = [tool.function for tool in tools]
         if ask.force:
             # Its language can only force some tool: its users offer that one alone.
             options["tool_choice"] = "REQUIRED"

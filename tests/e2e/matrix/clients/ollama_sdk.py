@@ -49,17 +49,7 @@ class OllamaTalk(Talk):
             self._messages.append({"role": "system", "content": ask.system})
         options: dict[str, Any] = {"model": ask.model}
         if ask.tools:
-            options["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.about,
-                        "parameters": tool.schema,
-                    },
-                }
-                for tool in ask.tools
-            ]
+            options["tools"] = [tool.function for tool in ask.tools]
         if ask.schema is not None:
             options["format"] = dict(ask.schema)
         if ask.think:

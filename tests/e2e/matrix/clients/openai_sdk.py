@@ -55,17 +55,7 @@ class ChatTalk(Talk):
             self._messages.append({"role": "system", "content": ask.system})
         options: dict[str, Any] = {"model": ask.model}
         if ask.tools:
-            options["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.about,
-                        "parameters": tool.schema,
-                    },
-                }
-                for tool in ask.tools
-            ]
+            options["tools"] = [tool.function for tool in ask.tools]
         if ask.force:
             options["tool_choice"] = {"type": "function", "function": {"name": ask.force}}
         if ask.schema is not None:
