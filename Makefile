@@ -8,7 +8,8 @@ FUZZ_DECISIONS ?= 10000
 BIN := .venv/bin
 READY := .venv/ready
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
-GENERATED := ext_proc_pb2.py ext_proc_pb2.pyi
+PROTOS := proto/ext_proc.proto proto/access_log.proto
+GENERATED := ext_proc_pb2.py ext_proc_pb2.pyi access_log_pb2.py access_log_pb2.pyi
 # One test file stays in one process: its fixtures are made once.
 PYTEST := $(BIN)/python -m pytest
 SPREAD := -n 2 --dist loadfile
@@ -61,11 +62,11 @@ golden: $(READY) ## write the golden files anew; read the diff before you commit
 	SLUICE_GOLDEN=1 $(PYTEST) -q $$(grep -rlE 'SLUICE_GOLDEN|golden' tests --include='test_*.py')
 
 proto: $(READY) ## generate extproc/wire/pb from proto/
-	$(PROTOC) --python_out=extproc/wire/pb --pyi_out=extproc/wire/pb proto/ext_proc.proto
+	$(PROTOC) --python_out=extproc/wire/pb --pyi_out=extproc/wire/pb $(PROTOS)
 
 proto-check: $(READY) ## fail when extproc/wire/pb is not what proto/ generates
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
-	$(PROTOC) --python_out="$$new" --pyi_out="$$new" proto/ext_proc.proto && \
+	$(PROTOC) --python_out="$$new" --pyi_out="$$new" $(PROTOS) && \
 	for file in $(GENERATED); do diff -u extproc/wire/pb/$$file "$$new/$$file" || \
 	{ echo "extproc/wire/pb/$$file is not what proto/ generates: run make proto" >&2; exit 1; }; done
 
@@ -100,7 +101,7 @@ bench-full: $(COMPILED_READY) ## the whole grid of it, rolling workers, the dial
 bench-rolling: $(COMPILED_READY) ## two minutes of load while six workers are replaced: nothing may fail
 	@exec env $(SHIPPED) -m tests.bench.rolling
 
-soak: $(COMPILED_READY) ## the long forms of tests, five minutes of all faults at once among them, then 10,000 requests a minute for half an hour: nothing is lost, and memory stays flat
+soak: $(COMPILED_READY) ## the long forms of the tests (a quarter of an hour), then 10,000 requests a minute for half an hour: nothing is lost, and memory stays flat
 	SLUICE_LONG=1 $(PYTEST) -q -s -m soak tests/e2e
 	@exec env $(SHIPPED) -m tests.bench.steady $(ARGS)
 

@@ -29,6 +29,7 @@ from extproc.child import (
     SystemClock,
     Use,
 )
+from extproc.config.names import WORKER
 from extproc.config.schema import Settings, Transport
 from extproc.credentials.moving import Moving
 from extproc.flow.copying import Copying, Tokens
@@ -44,6 +45,7 @@ from extproc.stores.conversations import Conversations
 from extproc.stores.copies import Copies, room
 from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import Chosen, ExchangeRecord, Metrics
+from extproc.wire.cuts import Cuts
 from extproc.wire.hop import Asking
 from extproc.wire.native_server import NativeServer
 from extproc.wire.processor import Conversation, message_limit
@@ -103,10 +105,12 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         log,
         str(socket),
         agreement.health,
+        mark=((WORKER, str(number)),),
         copying=Copying(Tokens(parent.secret, clock), copies),
     )
+    cuts = Cuts()
     generations = Generations(
-        parent, machine, compiled, credentials, metrics, log, agreement.configure
+        parent, machine, compiled, credentials, metrics, log, agreement.configure, cuts
     )
 
     def converse(call_id: str, peer: str) -> Conversation:
@@ -116,11 +120,12 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
         return Asking(machine.running, call_id)
 
     server = transport(settings.transport)(
-        socket, message_limit(settings.limits.body), converse, ask=ask
+        socket, message_limit(settings.limits.body), converse, ask=ask, cuts=cuts
     )
     await credentials.start(generations.current.credentials)
     agreement.open()
     await server.start()
+    link(parent.layout.cuts_socket(number), socket)
     agreement.start()
     # What is there now stays for good: the collector need not look at it again and again.
     gc.collect()
@@ -130,6 +135,7 @@ async def run_worker(parent: Parent, number: int, socket: Path) -> int:
     await generations.follow()
     patience = generations.current.settings.limits.drain_timeout
     await asyncio.gather(server.stop(patience), copies.close(patience))
+    await cuts.close()
     await credentials.close()
     await agreement.close()
     conversations.close()
@@ -141,10 +147,15 @@ class Generation:
     """One configuration, and how many exchanges run by it. `over` is called after the last one,
     as soon as there is one to call."""
 
-    __slots__ = ("_log", "_metrics", "_version", "machine", "over", "running", "serial")
+    __slots__ = ("_cuts", "_log", "_metrics", "_version", "machine", "over", "running", "serial")
 
     def __init__(
-        self, configuration: Configuration, machine: Machine, metrics: Metrics, log: Log
+        self,
+        configuration: Configuration,
+        machine: Machine,
+        metrics: Metrics,
+        log: Log,
+        cuts: Cuts | None = None,
     ) -> None:
         self.serial = configuration.serial
         self.machine = machine
@@ -153,6 +164,7 @@ class Generation:
         self._version = configuration.version
         self._metrics = metrics
         self._log = log
+        self._cuts = cuts
 
     @property
     def settings(self) -> Settings:
@@ -166,7 +178,7 @@ class Generation:
     def converse(self, call_id: str, peer: str) -> Conversation:
         self.running += 1
         self._metrics.begin()
-        return Conversation(self.machine, self._finish, call_id, peer)
+        return Conversation(self.machine, self._finish, call_id, peer, self._cuts)
 
     def _finish(self, record: Record) -> None:
         self._metrics.exchange(measured(record))
@@ -198,6 +210,7 @@ class Generations:
         metrics: Metrics,
         log: Log,
         configure: Callable[[Settings], None],
+        cuts: Cuts | None = None,
     ) -> None:
         """`configure` sets all else that goes by the settings in use."""
         self._parent = parent
@@ -206,7 +219,8 @@ class Generations:
         self._metrics = metrics
         self._log = log
         self._configure = configure
-        self.current = Generation(parent.configuration, machine, metrics, log)
+        self._cuts = cuts
+        self.current = Generation(parent.configuration, machine, metrics, log, cuts)
         self._next: Generation | None = None
         self._held: list[Generation] = []
 
@@ -228,7 +242,7 @@ class Generations:
         except Exception as error:
             self._log.error("defect", traceback=traceback.format_exc(limit=-8))
             return Said(what="refused", serial=wanted.serial, reason=type(error).__name__)
-        self._next = Generation(wanted, machine, self._metrics, self._log)
+        self._next = Generation(wanted, machine, self._metrics, self._log, self._cuts)
         await self._credentials.start(self._next.credentials)
         return Said(what="prepared", serial=wanted.serial)
 
@@ -251,6 +265,14 @@ class Generations:
         kept = [self.current, *self._held, *([self._next] if self._next else [])]
         self._credentials.keep([one for each in kept for one in each.credentials])
         self._parent.say(Said(what="released", serial=old.serial))
+
+
+def link(place: Path, socket: Path) -> None:
+    """Makes `place` lead to the socket, in one moment, whatever was there."""
+    beside = place.with_suffix(".new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(socket.name)
+    beside.replace(place)
 
 
 def transport(wanted: Transport) -> type[NativeServer | GrpcServer]:

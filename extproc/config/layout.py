@@ -7,7 +7,7 @@
   memory/                what conversations said, for the stage of that name
   metrics/               counters that outlive a worker, shared by mmap
   standing/              how targets stand, shared by the workers
-  run/                   unix sockets (elsewhere when the path would be too long)
+  run/                   unix sockets and links to them (elsewhere when the path would be too long)
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class Layout:
     def worker_socket(self, number: int, generation: int) -> Path:
         """A new generation never reuses a path: a server unlinks its own when it stops."""
         return self.run / f"w{number}-{generation}.sock"
+
+    def cuts_socket(self, number: int) -> Path:
+        """A link to the socket of the worker that has this number now."""
+        return self.run / f"cuts-{number}.sock"
 
     def admin_socket(self, generation: int) -> Path:
         return self.run / f"admin-{generation}.sock"

@@ -20,6 +20,13 @@ LENGTH = "length"
 """key in PLAN_NAMESPACE, of an attempt: the content-length for the provider, in digits"""
 CLUSTER = "cluster"
 """key in PLAN_NAMESPACE: the provider's cluster, where the exchange itself went to the hop"""
+WORKER = "worker"
+"""key in PLAN_NAMESPACE: the worker's number. Envoy tells it when the exchange is cut (decision 019)"""
+CALL_TAG = "call"
+STATUS_TAG = "status"
+FLAGS_TAG = "flags"
+DETAILS_TAG = "details"
+"""tags of an entry of that log: all that is read of it"""
 
 FLOWS = "flows"
 """key in PLAN_NAMESPACE: the reply is to flow, so of it and of the request no more is ever held
@@ -66,6 +73,11 @@ COUNT_HEADER = "x-sluice-count"
 
 MANAGEMENT_PATHS = ("/health", "/health/ready", "/health/detailed", "/metrics", "/providers")
 """exact paths that go to the admin process, beside everything under /admin/"""
+
+
+def cuts_cluster(number: int) -> str:
+    """Envoy's name for the worker of this number, as the receiver of its log."""
+    return f"cuts-{number}"
 
 
 def provider_cluster(name: str, revision: int = 0) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from extproc.config.layout import Layout
 from extproc.config.names import COPIES_LISTENER, SHADOW_HEADER
 from extproc.config.schema import Limits, Server, Settings
-from extproc.envoygen import tls, tunnels
+from extproc.envoygen import cuts, tls, tunnels
 from extproc.envoygen.access_log import access_log
 from extproc.envoygen.clusters import available, origin
 from extproc.envoygen.filters import early_headers, http_filters
@@ -62,7 +62,7 @@ def _client(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -
         STAT_PREFIX,
         layout,
         replies,
-        access_log(layout) if settings.log.access else [],
+        [*(access_log(layout) if settings.log.access else []), *cuts.logs(settings)],
         **_time_and_size(settings.limits),
         **_identity(SHADOW_HEADER),
         rds={"route_config_name": ROUTES, "config_source": watched(layout.xds("rds"))},
@@ -85,7 +85,7 @@ def _ours(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -> 
         COPIES_LISTENER,
         layout,
         replies,
-        access_log(layout, shadow="yes") if settings.log.access else [],
+        [*(access_log(layout, shadow="yes") if settings.log.access else []), *cuts.logs(settings)],
         **_time_and_size(settings.limits, _OUR_HEADERS, _OUR_HEADER_BYTES),
         **_identity(),
         # whoever posts waits for the end of the connection
@@ -114,7 +114,7 @@ def _manager(
         **own,
         http_filters=http_filters(layout),
         local_reply_config=local_reply_config(replies),
-        **({"access_log": log} if log else {}),
+        access_log=log,
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extproc.config.names import ANSWERED, CALL_HEADER, CALL_STATE, PLAN_NAMESPACE
-from extproc.envoygen.nodes import Node, first_of, set_header
+from extproc.config.names import ANSWERED, CALL_HEADER, CALL_STATE
+from extproc.envoygen.nodes import Node, first_of, planned, set_header
 
 CALL_ID_TOKEN = "@CALL_ID@"  # noqa: S105 a placeholder, not a secret
 ERROR_ORIGIN_HEADER = "x-sluice-error-origin"
@@ -65,13 +65,13 @@ def local_reply_config(replies: Sequence[LocalReply]) -> Node:
 
 
 def _mapper(reply: LocalReply) -> Node:
-    filters = [_plan(ANSWERED, "never", when_absent=True)]
+    filters = [planned(ANSWERED, "never", when_absent=True)]
     if reply.status is not None:
         filters.append(_status(reply.status))
     if reply.paths:
         # a worker changes the path, and then it speaks of the provider's dialect
-        filters.append(_plan(DIALECT, reply.dialect, when_absent=True))
-        known = _plan(DIALECT, reply.dialect, when_absent=False)
+        filters.append(planned(DIALECT, reply.dialect, when_absent=True))
+        known = planned(DIALECT, reply.dialect, when_absent=False)
         filters.append(_any([known, *map(_path, reply.paths)]))
     return {
         "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
@@ -89,19 +89,6 @@ def _mapper(reply: LocalReply) -> Node:
 
 def _format(body: str) -> str:
     return body.replace("%", "%%").replace(CALL_ID_TOKEN, CALL_ID_OR_TIME)
-
-
-def _plan(key: str, value: str, *, when_absent: bool) -> Node:
-    return {
-        "metadata_filter": {
-            "matcher": {
-                "filter": PLAN_NAMESPACE,
-                "path": [{"key": key}],
-                "value": {"string_match": {"exact": value}},
-            },
-            "match_if_key_not_found": when_absent,
-        }
-    }
 
 
 def _status(status: int) -> Node:

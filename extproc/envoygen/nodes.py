@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TypeAlias
 
-from extproc.config.names import CALL_STATE
+from extproc.config.names import CALL_STATE, PLAN_NAMESPACE
 
 Node: TypeAlias = dict[str, object]
 """a protobuf message as JSON"""
@@ -118,6 +118,20 @@ def set_header(name: str, value: str) -> Node:
     return {
         "header": {"key": name, "value": value},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def planned(key: str, value: str, *, when_absent: bool) -> Node:
+    """An access log filter: whether a worker put this into the exchange's plan."""
+    return {
+        "metadata_filter": {
+            "matcher": {
+                "filter": PLAN_NAMESPACE,
+                "path": [{"key": key}],
+                "value": {"string_match": {"exact": value}},
+            },
+            "match_if_key_not_found": when_absent,
+        }
     }
 
 

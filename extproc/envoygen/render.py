@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 from extproc.config.layout import Layout
 from extproc.config.names import ADMIN_CLUSTER, EXT_PROC_CLUSTER, provider_cluster
 from extproc.config.schema import Settings
-from extproc.envoygen import attempts
+from extproc.envoygen import attempts, cuts
 from extproc.envoygen.bootstrap import bootstrap
 from extproc.envoygen.clusters import clusters, endpoints
 from extproc.envoygen.filters import ext_proc
@@ -101,7 +101,13 @@ def render(
         bootstrap=bootstrap(settings, layout),
         eds=_response([endpoints(EXT_PROC_CLUSTER, workers, leaving)]),
         eds_admin=_response([endpoints(ADMIN_CLUSTER, [admin] if admin else [])]),
-        cds=_response([*clusters(settings, layout, roots), attempts.cluster()]),
+        cds=_response(
+            [
+                *clusters(settings, layout, roots),
+                attempts.cluster(),
+                *cuts.clusters(settings, layout),
+            ]
+        ),
         ecds=_response([ext_proc(settings.limits)]),
         rds=_response([routes(settings.limits)]),
         lds=_response([*listeners(settings, layout, local_replies), attempts.listener(settings)]),

@@ -112,6 +112,11 @@ class Course:
         return None if self.deadline is None else self.deadline - self.clock.monotonic()
 
     @property
+    def notes(self) -> Notes | None:
+        """Of the attempt whose reply goes to the client."""
+        return None if self.passed is None else self.passed.notes
+
+    @property
     def first(self) -> Planned:
         return self._plan.targets[0]
 
@@ -305,7 +310,7 @@ class Course:
             return
         if last is self.passed:
             self.passed = None
-            last.ended = self.clock.monotonic()
+            last.ended = self._record.ended
             last.notes.usage = self._record.usage
             if last.notes.first_at is None:
                 last.notes.first_at = self._record.first_byte
@@ -363,7 +368,7 @@ def tell_of_one(machine: Machine, notes: Notes, record: Record) -> None:
     if notes.first_at is None:
         notes.first_at = record.first_byte
     failure = notes.last(record.outcome) if record.attempts else Failure.OURS
-    tried = notes.tried(failure, machine.clock.monotonic())
+    tried = notes.tried(failure, record.ended)
     if record.attempts:
         record.tried = (tried,)
     tell(machine.health, notes.to, tried)

@@ -19,6 +19,7 @@ from extproc.flow import attempt as hop
 from extproc.flow import bounds, explaining, messages
 from extproc.flow.copying import Shadow
 from extproc.flow.course import Course, needs_hop, patience_of, resting, tell_of_one
+from extproc.flow.cuts import Cut, ended_by
 from extproc.flow.departing import Departing
 from extproc.flow.estimate import estimated
 from extproc.flow.failures import Notes
@@ -220,11 +221,9 @@ class Exchange:
         if claimed is None:
             return self._answered(200, explaining.replied(self._machine, record, head, body))
         request = claimed.dialect.parse_request(head, body)
-        match request:
-            case ListModels():
-                return self._answer_models(claimed.dialect, record.caller, request)
-            case _:
-                return await self._on_routed(claimed.dialect, head, record.caller, request)
+        if isinstance(request, ListModels):
+            return self._answer_models(claimed.dialect, record.caller, request)
+        return await self._on_routed(claimed.dialect, head, record.caller, request)
 
     def _answer_models(self, dialect: Dialect, caller: Caller, request: ListModels) -> Outgoing:
         cards = self._machine.snapshot.models_for(caller)
@@ -259,11 +258,10 @@ class Exchange:
         else:
             found = find(snapshot.atlas, caller, asked)
         machine = self._machine
-        if isinstance(found, Plan):
-            plan = found
-        else:
+        plan = found
+        if not isinstance(plan, Plan):
             now = Asked(call, head.headers, machine.clock.time())
-            plan = chosen(snapshot.atlas, found, machine.health, now)
+            plan = chosen(snapshot.atlas, plan, machine.health, now)
         if plan.shadow is not None and machine.copying is not None and not upload:
             machine.copying.send(head, call, request, plan)
         record.model, record.why, record.label = plan.name, plan.why, plan.label
@@ -308,6 +306,7 @@ class Exchange:
             received=request.raw,
             upload=upload,
             timeout=None if patience is None else min(patience, first.target.timeout),
+            mark=machine.mark,
         )
 
     def _watch(self, to: Planned) -> None:
@@ -346,7 +345,7 @@ class Exchange:
         machine.running[record.call_id] = self
         self._state = State.SENT
         self._request_head = None
-        return depart(head, asked, record, machine.address, hold=course.holds)
+        return depart(head, asked, record, machine.address, hold=course.holds, mark=machine.mark)
 
     def attempt(self) -> hop.Attempt:
         """For a stream of the hop. Only of exchanges that are `Machine.running`."""
@@ -398,10 +397,8 @@ class Exchange:
         else:
             assert self._returning is not None
             answer = self._returning.on_head(message)
-        if isinstance(answer, Reply) or message.end:
-            self._state = State.OVER
-        else:
-            self._state = State.REPLY
+        ends = isinstance(answer, Reply) or message.end
+        self._state = State.OVER if ends else State.REPLY
         return answer
 
     def _on_hop_head(self, course: Course, message: messages.ResponseHead) -> Outgoing:
@@ -460,32 +457,42 @@ class Exchange:
         self._machine.live.release(self._held)
         self._held = 0
 
-    async def close(self) -> Record:
+    def cut_off(self) -> bool:
+        """The transport's stream has ended. True: in the midst of a reply, and Envoy knows by whom."""
+        record = self.record
+        if self._state is not State.REPLY or record.outcome is not Outcome.ABORTED:
+            return False
+        record.duration = self._machine.clock.monotonic() - record.started
+        self._machine.running.pop(record.call_id, None)
+        return True
+
+    async def close(self, cut: Cut | None = None) -> Record:
         """Settles everything, exactly once: call it when the transport's stream has ended.
 
-        An exchange that was not over by then was left by the client or cut by
-        the provider: what came counts, and it is never called finished.
+        An exchange that was not over by then was left by the client, or as `cut`
+        says: what came counts, and it is never called finished.
         """
-        if self.record.closed:
-            return self.record
         record = self.record
+        if record.closed:
+            return record
         record.closed = True
         if self._state is State.REPLY and self._returning is not None:
             self._returning.left()
         self._state = State.OVER
         self._release()
         self._machine.live.leave()
+        record.duration = record.duration or self._machine.clock.monotonic() - record.started
+        if cut is not None:
+            ended_by(cut, record, self._notes if self._course is None else self._course.notes)
         if self._course is not None:
             self._course.close(record.outcome)
             self._machine.running.pop(record.call_id, None)
         elif self._notes is not None:
             tell_of_one(self._machine, self._notes, record)
-        record.duration = self._machine.clock.monotonic() - record.started
         defect = await self._pipeline.on_end(record.ending())
         if defect is not None:
-            self._machine.log.error(
-                "defect", call=record.call_id, traceback="".join(traceback.format_exception(defect))
-            )
+            told = "".join(traceback.format_exception(defect))
+            self._machine.log.error("defect", call=record.call_id, traceback=told)
         return record
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from extproc.flow.copying import Copying, Shadow
 from extproc.flow.live import Live
@@ -16,6 +16,8 @@ from extproc.telemetry.log import Log
 
 if TYPE_CHECKING:
     from extproc.flow.exchange import Exchange
+
+Mark: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +36,8 @@ class Machine:
     """exchanges whose attempts come through the hop"""
     copying: Copying | None = None
     """where shadow copies go, and how they are known again; without one, none is made"""
+    mark: Mark = ()
+    """what a plan says of this worker, so that Envoy's log finds it"""
 
     @property
     def health(self) -> Health:

@@ -67,6 +67,10 @@ class Record:
     closed: bool = False
 
     @property
+    def ended(self) -> float:
+        return self.started + self.duration
+
+    @property
     def cost(self) -> float | None:
         """US dollars; None where the tokens or their price are not known."""
         if self.usage is None or self.price is None:

@@ -16,6 +16,7 @@ from extproc.config.names import (
     FLOWS,
     HOLD_HEADER,
 )
+from extproc.flow.machine import Mark
 from extproc.flow.messages import Continue, Mode, Route
 from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
@@ -119,10 +120,11 @@ def leave(
     received: bytes,
     upload: bool = False,
     timeout: float | None = None,
+    mark: Mark = (),
 ) -> Continue:
     """`received` is the body as it came; with `upload` nobody has it, and it passes by us.
 
-    `timeout` is in seconds, where it is less than the provider's own.
+    `timeout` is in seconds, where it is less than the provider's own. `mark` is this worker's.
     """
     target, backend = to.target, to.backend
     path = target.base_path + rendered.path
@@ -156,6 +158,7 @@ def leave(
                 ("dialect", record.dialect),
                 ("model", record.model),
                 ("provider", target.provider),
+                *mark,
                 *(() if upload else narrow(asked, len(body))),
             ),
         ),
@@ -163,11 +166,17 @@ def leave(
 
 
 def depart(
-    head: RequestHead, asked: Routed, record: Record, address: str, *, hold: bool
+    head: RequestHead,
+    asked: Routed,
+    record: Record,
+    address: str,
+    *,
+    hold: bool,
+    mark: Mark = (),
 ) -> Continue:
     """To the hop, with nothing of the client's: each attempt is written there, from the beginning.
 
-    `address` is this worker's own. `hold`: replies may have to be held.
+    `address` and `mark` are this worker's own. `hold`: replies may have to be held.
     """
     caller = record.caller
     assert caller is not None
@@ -175,6 +184,7 @@ def depart(
         ("caller", caller.name),
         ("dialect", record.dialect),
         ("model", record.model),
+        *mark,
         *narrow(asked, 0),
     )
     to_hop = (

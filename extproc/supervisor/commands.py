@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from extproc import discover
 from extproc.config.catalogue import DIALECTS
 from extproc.config.language import NAME, NAMES
@@ -80,7 +82,8 @@ def print_envoy(file: Path, env: Mapping[str, str], *, xds: bool) -> int:
 def _envoy(settings: Settings, registry: Registry, *, xds: bool) -> str:
     data = Path(os.path.abspath(settings.data))  # noqa: PTH100 (resolve() would follow links)
     layout = Layout(data, data / "run")
-    workers = [layout.worker_socket(n, 1) for n in range(1, (settings.workers or cores()) + 1)]
+    settings = replace(settings, workers=settings.workers or cores())
+    workers = [layout.worker_socket(n, 1) for n in range(1, settings.workers + 1)]
     files = render(
         settings,
         layout,

@@ -93,7 +93,10 @@ class Xds:
         """
         former, files = self._settings, self._rendered(settings)
         assert self._files is not None
-        refused = (await self._followed()).refused
+        standing = await self._followed()
+        if standing is None:
+            raise NotTaken("Envoy does not answer in time")
+        refused = standing.refused
         self._held[before] = ways(self._files)
         self._settings = settings
         try:
@@ -158,6 +161,8 @@ class Xds:
         began = self._clock.monotonic()
         while (waited := self._clock.monotonic() - began) < FOLLOWS:
             told = await self._followed()
+            if told is None:
+                continue
             live = all(told.live.get(VERSION_STATS[one]) == self._written[one] for one in _SHARED)
             if live and (not told.warming or waited > WARMS):
                 return
@@ -166,9 +171,12 @@ class Xds:
             await asyncio.sleep(_POLL)
         raise NotTaken(f"Envoy did not follow within {FOLLOWS:g} s")
 
-    async def _followed(self) -> Followed:
+    async def _followed(self) -> Followed | None:
+        """None: Envoy is too busy to answer, with what it shall follow perhaps."""
         try:
             return await self._admin.followed()
+        except TimeoutError:
+            return None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else type(error).__name__
             raise NotTaken(f"Envoy does not answer: {reason}") from error

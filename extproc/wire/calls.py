@@ -1,4 +1,4 @@
-"""The gRPC calls of the native transport: an exchange with Envoy, and a health check.
+"""The gRPC calls of the native transport: an exchange with Envoy, its log, and a health check.
 
 A call is told what its stream brings and puts its answers into the connection.
 It settles its `Conversation` exactly once, whoever ends the stream, and only
@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from extproc.flow.exchange import OutOfTurn
 from extproc.wire import grpc_frames, processor
+from extproc.wire.cuts import MESSAGE, Cuts
 from extproc.wire.eager import Eager
 from extproc.wire.frames import Limits
 from extproc.wire.grpc_frames import BadMessage, Messages, Status
@@ -55,10 +56,12 @@ class Calls:
         limit: MessageLimit,
         limits: Limits,
         ask: Ask = nobody,
+        cuts: Cuts | None = None,
     ) -> None:
         self.eager = eager
         self.converse = converse
         self.ask = ask
+        self.cuts = cuts
         self.limit = limit
         self.most_running = limits.streams
         self.most_held = max(limits.held, _HELD_MESSAGES * limit)
@@ -320,3 +323,50 @@ class Check:
         make = grpc_frames.trailers_only
         self._lines.http2.finish(self._stream, make(status, why))
         self._lines.ended(self._stream)
+
+
+class LogCall:
+    """One stream of Envoy's log: heard as long as it goes on. Its answer says nothing."""
+
+    __slots__ = ("_cuts", "_lines", "_messages", "_over", "_stream")
+
+    def __init__(self, cuts: Cuts, lines: Lines, stream: int) -> None:
+        self._cuts = cuts
+        self._lines = lines
+        self._stream = stream
+        self._messages = Messages(MESSAGE)
+        self._over = False
+
+    def received(self, data: bytes, ended: bool) -> None:
+        if self._over:
+            return
+        messages = self._messages
+        messages.feed(data)
+        try:
+            while (message := messages.next()) is not None:
+                self._cuts.hear(message)
+        except BadMessage as error:
+            self.stop(error.status, str(error))
+        except DecodeError as error:
+            self.stop(Status.UNAVAILABLE, f"DecodeError: {error}")
+        else:
+            http2 = self._lines.http2
+            http2.consumed(self._stream, len(data))
+            if ended:
+                http2.begin(self._stream, grpc_frames.REPLY)
+                http2.send(self._stream, grpc_frames.message(b""))
+                self._end(grpc_frames.ENDED_OK)
+
+    def sendable(self) -> None:
+        pass
+
+    def stop(self, status: Status, why: str) -> None:
+        self._end(grpc_frames.trailers_only(status, why))
+        self._lines.touch()
+
+    def _end(self, block: bytes) -> None:
+        if not self._over:
+            self._over = True
+            self._cuts.ends()
+            self._lines.http2.finish(self._stream, block)
+            self._lines.ended(self._stream)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -17,7 +19,9 @@ from google.protobuf.message import DecodeError
 
 from extproc.config.names import ATTEMPT_ROLE, CALL_METADATA, PEER_METADATA, ROLE_METADATA
 from extproc.flow.exchange import OutOfTurn
+from extproc.wire import cuts as log
 from extproc.wire import processor
+from extproc.wire.cuts import Cuts
 from extproc.wire.hop import Ask, Asking, nobody
 from extproc.wire.processor import Conversation
 from extproc.wire.translate import Unexpected
@@ -25,12 +29,13 @@ from extproc.wire.translate import Unexpected
 _EOF: bytes = grpc.aio.EOF  # type: ignore[attr-defined]  # a marker, unknown to the type stubs
 _ENDING_SECONDS = 0.2
 """for the last words of exchanges that are over, before all else is cancelled"""
+_Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Converse = Callable[[str, str], Conversation]
 """call id and peer -> a conversation"""
 
 
 class GrpcServer:
-    """Serves ext_proc and health checks on one unix socket, until `stop`."""
+    """Serves ext_proc, Envoy's log and health checks on one unix socket, until `stop`."""
 
     def __init__(
         self,
@@ -38,9 +43,11 @@ class GrpcServer:
         limit: processor.MessageLimit,
         converse: Converse,
         ask: Ask = nobody,
+        cuts: Cuts | None = None,
     ) -> None:
         self._converse = converse
         self._ask = ask
+        self._cuts = cuts
         self._serving = True
         self._running = 0
         self._empty = asyncio.Event()
@@ -66,6 +73,11 @@ class GrpcServer:
                 ),
             )
         )
+        if cuts is not None:
+            told: grpc.RpcMethodHandler[bytes, bytes]
+            told = grpc.stream_unary_rpc_method_handler(partial(self._told, cuts))
+            handler = grpc.method_handlers_generic_handler(log.SERVICE, {log.METHOD: told})
+            self._server.add_generic_rpc_handlers((handler,))
         self._server.add_insecure_port(f"unix:{socket}")
 
     async def start(self) -> None:
@@ -80,15 +92,29 @@ class GrpcServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._empty.wait()
+        if self._cuts is not None:
+            await self._cuts.settled()
         await self._server.stop(_ENDING_SECONDS)
 
     async def _check(self, request: bytes, context: object) -> bytes:
         del request, context
         return processor.SERVING if self._serving else processor.NOT_SERVING
 
-    async def _process(
-        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
-    ) -> None:
+    async def _told(self, cuts: Cuts, requests: AsyncIterator[bytes], context: _Context) -> bytes:
+        """As the native `LogCall`."""
+        del requests
+        if not cuts.begins():
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many logs")
+        try:
+            while (message := await context.read()) is not _EOF:
+                cuts.hear(message)
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"DecodeError: {error}")
+        finally:
+            cuts.ends()
+        return b""
+
+    async def _process(self, requests: AsyncIterator[bytes], context: _Context) -> None:
         del requests
         metadata = {str(k): str(v) for k, v in context.invocation_metadata() or ()}
         if metadata.get(ROLE_METADATA) == ATTEMPT_ROLE:
@@ -105,9 +131,7 @@ class GrpcServer:
             if not self._running:
                 self._empty.set()
 
-    async def _attempt(
-        self, context: grpc.aio.ServicerContext[bytes, bytes], asking: Asking
-    ) -> None:
+    async def _attempt(self, context: _Context, asking: Asking) -> None:
         """As the native `AttemptCall`: the stream ends OK with a verdict, and never without."""
         why = "the attempt was not decided"
         reading: asyncio.Future[bytes] | None = None
@@ -139,9 +163,7 @@ class GrpcServer:
             asking.lost()
         await context.abort(grpc.StatusCode.UNAVAILABLE, why)
 
-    async def _exchange(
-        self, context: grpc.aio.ServicerContext[bytes, bytes], metadata: Mapping[str, str]
-    ) -> None:
+    async def _exchange(self, context: _Context, metadata: Mapping[str, str]) -> None:
         conversation = self._converse(
             metadata.get(CALL_METADATA, ""), metadata.get(PEER_METADATA, "")
         )

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import assert_never, cast
 
 from extproc.config.names import ATTEMPT_ROLE, CALL_METADATA, PEER_METADATA, ROLE_METADATA
+from extproc.wire import cuts as log
 from extproc.wire import grpc_frames, processor
 from extproc.wire.attempts import AttemptCall
-from extproc.wire.calls import Calls, Check, Converse, Exchange
+from extproc.wire.calls import Calls, Check, Converse, Exchange, LogCall
+from extproc.wire.cuts import Cuts
 from extproc.wire.eager import Eager
 from extproc.wire.frames import Limits
 from extproc.wire.grpc_frames import Status
@@ -27,6 +29,7 @@ from extproc.wire.processor import MessageLimit
 
 PROCESS = f"/{processor.SERVICE}/{processor.METHOD}"
 CHECK = f"/{processor.HEALTH_SERVICE}/{processor.HEALTH_METHOD}"
+LOG = f"/{log.SERVICE}/{log.METHOD}"
 
 _BACKLOG = 1024
 _MODE = 0o600
@@ -40,7 +43,7 @@ _SETTLING_SECONDS = 5.0
 
 
 class NativeServer:
-    """Serves ext_proc and health checks on one unix socket, until `stop`."""
+    """Serves ext_proc, Envoy's log and health checks on one unix socket, until `stop`."""
 
     def __init__(
         self,
@@ -49,11 +52,13 @@ class NativeServer:
         converse: Converse,
         limits: Limits | None = None,
         ask: Ask = nobody,
+        cuts: Cuts | None = None,
     ) -> None:
         self._path = socket
         self._limit = limit
         self._converse = converse
         self._ask = ask
+        self._cuts = cuts
         self._limits = limits or Limits()
         self._links: set[_Link] = set()
         self._calls: Calls | None = None
@@ -62,7 +67,7 @@ class NativeServer:
 
     async def start(self) -> None:
         """Listens. What is left over at the path is removed; the new file is for our user alone."""
-        calls = Calls(Eager(), self._converse, self._limit, self._limits, self._ask)
+        calls = Calls(Eager(), self._converse, self._limit, self._limits, self._ask, self._cuts)
         buffer = memoryview(bytearray(_READ))
         self._path.unlink(missing_ok=True)
         listener = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
@@ -90,11 +95,14 @@ class NativeServer:
             for link in list(self._links):
                 link.give_up("the worker stops")
             await self._calls.empty(_SETTLING_SECONDS)
+        if self._cuts is not None:
+            await self._cuts.settled()
         self._server.close()
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
         for link in list(self._links):
+            link.give_up("the worker stops")
             link.drain()
         lost = [link.close() for link in list(self._links)]
         if lost:
@@ -110,7 +118,7 @@ class _Link(asyncio.BufferedProtocol):
         self._calls = calls
         self._buffer = buffer
         self._links = links
-        self._open: dict[int, Exchange | AttemptCall | Check] = {}
+        self._open: dict[int, Exchange | AttemptCall | LogCall | Check] = {}
         self._transport: asyncio.Transport | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._reading = self._touched = self._closing = False
@@ -184,7 +192,7 @@ class _Link(asyncio.BufferedProtocol):
         if headers[":method"] != "POST" or not grpc:
             self.http2.finish(stream, grpc_frames.NOT_GRPC)
             return
-        call: Exchange | AttemptCall | Check | None
+        call: Exchange | AttemptCall | LogCall | Check | None
         if path == PROCESS and headers.get(ROLE_METADATA) == ATTEMPT_ROLE:
             asking = self._calls.ask(headers.get(CALL_METADATA, ""))
             call = AttemptCall(self._calls, self, stream, asking)
@@ -200,6 +208,11 @@ class _Link(asyncio.BufferedProtocol):
                 call.expire_in(timeout)
         elif path == CHECK:
             call = Check(self._calls, self, stream)
+        elif path == LOG and (cuts := self._calls.cuts) is not None:
+            if not cuts.begins():
+                self._refuse(stream, Status.RESOURCE_EXHAUSTED, "too many logs")
+                return
+            call = LogCall(cuts, self, stream)
         else:
             self._refuse(stream, Status.UNIMPLEMENTED, f"unknown method {path[:128]}")
             return

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from typing import NewType
 
 from extproc.config.names import CALL_PADDING
+from extproc.flow.cuts import Cut
 from extproc.flow.exchange import Exchange, Machine
 from extproc.flow.record import Record
 from extproc.model.call import CallId
+from extproc.wire.cuts import Cuts
 from extproc.wire.pb import ext_proc_pb2 as pb
 from extproc.wire.translate import Phase, incoming, outgoing, piece
 
@@ -41,13 +43,22 @@ def message_limit(body_limit: int) -> MessageLimit:
 
 
 class Conversation:
-    """One stream. `finish` gets the record once, when the stream has ended."""
+    """One stream. `finish` gets the record once, when the stream has ended; `cuts` knows what Envoy
+    says of one that was cut."""
 
-    __slots__ = ("_call_id", "_exchange", "_finish", "_peer")
+    __slots__ = ("_call_id", "_cuts", "_exchange", "_finish", "_peer")
 
-    def __init__(self, machine: Machine, finish: Finish, call_id: str, peer: str) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        finish: Finish,
+        call_id: str,
+        peer: str,
+        cuts: Cuts | None = None,
+    ) -> None:
         self._exchange = Exchange(machine)
         self._finish = finish
+        self._cuts = cuts
         self._call_id = CallId(call_id.rstrip(CALL_PADDING))
         self._peer = peer
 
@@ -69,11 +80,18 @@ class Conversation:
         return outgoing(await self._exchange.handle(told), phase)
 
     async def close(self) -> None:
-        """Settles the exchange, even when the task that asks for it is cancelled meanwhile."""
+        """Settles the exchange, even when the task that asks for it is cancelled meanwhile; one that was
+        cut not before Envoy said by whom, for which nobody waits here."""
+        cut, cuts = None, self._cuts
+        if cuts is not None and self._exchange.cut_off():
+            cut = cuts.word(self._call_id)
+            if cut is None:
+                cuts.keep(self._call_id, self._settle)
+                return
         if self._exchange.settles:
-            await asyncio.shield(self._settle())
+            await asyncio.shield(self._settle(cut))
         else:
-            await self._settle()
+            await self._settle(cut)
 
-    async def _settle(self) -> None:
-        self._finish(await self._exchange.close())
+    async def _settle(self, cut: Cut | None) -> None:
+        self._finish(await self._exchange.close(cut))

@@ -81,7 +81,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     "ok": ("ok",),
     "error": BAD,
     "in band": ("provider_error", "broken"),
-    "cut": ("aborted", "broken", "provider_error"),
+    "cut": ("broken", "provider_error"),
     "left": ("aborted", "ok", *BAD),
 }
 """what a client saw, and what the gateway may say of it; who leaves does not see the end"""
@@ -378,12 +378,9 @@ def _wrong(result: Result, found: list[Line], sent: int) -> str:
     if len(found) != 1:
         return "" if result.kind == "left" and not found else f"{len(found)} lines"
     (line,) = found
-    # A provider that breaks off a whole reply, or stops in it, and a client that leaves look
-    # alike to a worker: Envoy answers the former by itself.
-    broke_off = line["outcome"] == "aborted" and result.status in (502, 504)
-    if line["outcome"] not in ENDINGS[result.kind] and not broke_off:
+    if line["outcome"] not in ENDINGS[result.kind]:
         return "the gateway tells another end"
-    if result.kind in ("ok", "error") and line["status"] != result.status and not broke_off:
+    if result.kind in ("ok", "error") and line["status"] != result.status:
         return "another status"
     if result.call_id not in ("", line["call"]):
         return "another call"

@@ -121,6 +121,8 @@ def timeless(answer: raw.Answer) -> str:
 def test_a_client_sees_one_clean_stream(gateway: Gateway, mock: MockProvider, client: str) -> None:
     """C8, S3-32: the very stream that it would get if nobody had failed."""
     clean = timeless(stream(gateway, client, "alone"))
+    assert "You" in clean
+    assert '"error":{' not in clean
 
     def one(name: str) -> None:
         answer = stream(gateway, client, name)

@@ -23,7 +23,7 @@ from tests.e2e.harness import ADMIN_KEY, ALICE_KEY, KEYS, PROVIDER_KEY, SLUICE, 
 from tests.e2e.lengths import length
 from tests.e2e.processes import eventually
 
-RELOADS = length(12, 100)
+RELOADS = length(8, 100)
 SECOND = 1000.0
 Config = dict[str, Any]
 

@@ -101,6 +101,8 @@ def test_stalled_readers_are_ended(make_gateway: Callable[..., Gateway]) -> None
         )
         eventually(lambda: gateway.metric("sluice_in_flight") == 0.0, 30.0, "all settled")
         eventually(lambda: connections() == 0, 30.0, "the clients are hung up on")
+    ended = [line for line in gateway.log_lines() if line["event"] == "exchange"]
+    assert {(line["outcome"], line["error"]) for line in ended} == {("aborted", "idle_timeout")}
 
 
 @pytest.mark.parametrize(("prompt", "held"), [(0, FLOW_BUFFERS[0]), (100_000, FLOW_BUFFERS[1])])

@@ -52,7 +52,9 @@ REPLIES = (
 def minimal(_certs: Path = CERTS) -> Settings:
     """One provider on this machine, in the clear."""
     return Settings(
-        providers={"mock": _provider("mock", "http://127.0.0.1:9001/v1")}, log=Log(access=True)
+        workers=2,
+        providers={"mock": _provider("mock", "http://127.0.0.1:9001/v1")},
+        log=Log(access=True),
     )
 
 
@@ -60,6 +62,7 @@ def secured(certs: Path = CERTS) -> Settings:
     """TLS to clients; one provider behind a proxy with its own authority and our certificate."""
     server, key = certs / "server.crt", certs / "server.key"
     return Settings(
+        workers=2,
         server=Server(host="::", port=8443, tls=ServerTls(cert=server, key=key)),
         providers={
             "acme": Provider(
@@ -83,6 +86,7 @@ def secured(certs: Path = CERTS) -> Settings:
 def several(certs: Path = CERTS) -> Settings:
     """Names, addresses of both families, an SNI of its own, one that cannot be used; other limits."""
     return Settings(
+        workers=2,
         providers={
             "openai": _provider("openai", "https://api.openai.test/v1"),
             "gone": Provider(

@@ -17,18 +17,23 @@ from google.protobuf import duration_pb2, struct_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from extproc.wire.pb import access_log_pb2 as log_pb
 from extproc.wire.pb import ext_proc_pb2 as pb
 
 with warnings.catch_warnings():
     # Their generated classes use a decorator that pydantic has deprecated.
     warnings.simplefilter("ignore", DeprecationWarning)
     from envoy_data_plane.envoy.config.core import v3 as core
+    from envoy_data_plane.envoy.data.accesslog import v3 as logged
     from envoy_data_plane.envoy.extensions.filters.http.ext_proc import v3 as filter_v3
+    from envoy_data_plane.envoy.service.accesslog import v3 as log_service
     from envoy_data_plane.envoy.service.ext_proc import v3 as service
     from envoy_data_plane.envoy.type import v3 as type_v3
     from envoy_data_plane.google.protobuf import Struct as TheirStruct
 
 SERVICE = "envoy.service.ext_proc.v3"
+LOG_SERVICE = "envoy.service.accesslog.v3"
+LOGGED = "envoy.data.accesslog.v3"
 CORE = "envoy.config.core.v3"
 
 
@@ -64,7 +69,24 @@ PAIRS: dict[str, Pair] = {
         filter_v3.ProcessingMode,
         "envoy.extensions.filters.http.ext_proc.v3.ProcessingMode",
     ),
+    "StreamAccessLogsMessage": Pair(
+        log_pb.StreamAccessLogsMessage,
+        log_service.StreamAccessLogsMessage,
+        f"{LOG_SERVICE}.StreamAccessLogsMessage",
+    ),
+    "HTTPAccessLogEntries": Pair(
+        log_pb.HTTPAccessLogEntries,
+        log_service.StreamAccessLogsMessageHttpAccessLogEntries,
+        f"{LOG_SERVICE}.StreamAccessLogsMessage.HTTPAccessLogEntries",
+    ),
+    "HTTPAccessLogEntry": Pair(
+        log_pb.HTTPAccessLogEntry, logged.HttpAccessLogEntry, f"{LOGGED}.HTTPAccessLogEntry"
+    ),
+    "AccessLogCommon": Pair(
+        log_pb.AccessLogCommon, logged.AccessLogCommon, f"{LOGGED}.AccessLogCommon"
+    ),
 }
+FILES = (pb.DESCRIPTOR, log_pb.DESCRIPTOR)
 ENUMS: dict[str, Any] = {
     "ResponseStatus": service.CommonResponseResponseStatus,
     "HeaderSendMode": filter_v3.ProcessingModeHeaderSendMode,
@@ -83,6 +105,12 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
+def of_text(field: FieldDescriptor) -> bool:
+    """Of a map: its values are text, and no messages."""
+    entry = field.message_type
+    return entry is not None and entry.fields_by_name["value"].message_type is None
+
+
 def build(ours: Message) -> Any:
     """The same message in their classes, made through their constructors."""
     values = {
@@ -93,10 +121,14 @@ def build(ours: Message) -> Any:
 
 def _their_value(field: FieldDescriptor, value: Any) -> Any:
     if is_map(field):
-        return {key: TheirStruct.parse(item.SerializeToString()) for key, item in value.items()}
+        return {key: _their_item_of_map(item) for key, item in value.items()}
     if field.is_repeated:
         return [_their_item(field, item) for item in value]
     return _their_item(field, value)
+
+
+def _their_item_of_map(value: Any) -> Any:
+    return value if isinstance(value, str) else TheirStruct.parse(value.SerializeToString())
 
 
 def _their_item(field: FieldDescriptor, value: Any) -> Any:
@@ -120,8 +152,8 @@ def differences(ours: Message, theirs: Any, path: str = "") -> Iterator[str]:
         here = f"{path}.{field.name}"
         left, right = getattr(ours, field.name), getattr(theirs, field.name)
         if is_map(field):
-            if {k: v.SerializeToString(deterministic=True) for k, v in left.items()} != {
-                k: _struct(v).SerializeToString(deterministic=True) for k, v in right.items()
+            if {k: _comparable(v) for k, v in left.items()} != {
+                k: _comparable(v if isinstance(v, str) else _struct(v)) for k, v in right.items()
             }:
                 yield here
         elif field.is_repeated:
@@ -152,6 +184,10 @@ def _item_differences(left: Any, right: Any, path: str) -> Iterator[str]:
         case _:
             if left != right:
                 yield path
+
+
+def _comparable(value: Any) -> object:
+    return value if isinstance(value, str) else value.SerializeToString(deterministic=True)
 
 
 def _struct(theirs: Any) -> struct_pb2.Struct:

