@@ -139,9 +139,12 @@ def test_clients_are_counted_without_copies(gateway: Gateway) -> None:
         *(f"sluice_shadow_{name} b" for name in ("requests_total", "tokens_total")),
         "sluice_shadow_request_duration_seconds_count b",
     }
-    marked = [line for line in gateway.access_lines() if line["cluster"] == "provider-b"]
-    assert marked
-    assert {line.get("shadow") for line in marked} == {"yes"}
+
+    def marked() -> list[str | None]:
+        lines = gateway.access_lines()
+        return [line.get("shadow") for line in lines if line["cluster"] == "provider-b"]
+
+    assert set(eventually(marked)) == {"yes"}
 
 
 def test_a_share_is_copied(gateway: Gateway, mock: MockProvider) -> None:
