@@ -194,12 +194,17 @@ class Supervisor:
         self._serving.append(new)
         slot = self._table[new]
         tolerated = slot.deaths + START_TRIES
-        while not slot.ready:
-            if slot.deaths >= tolerated:
+        while slot.deaths < tolerated:
+            if not slot.ready:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            socket = self._socket(new)
+            if await self._envoy_has(socket, True):
+                return True
+            if slot.ready and self._socket(new) == socket:
                 return False
-            self._news.clear()
-            await self._news.wait()
-        return await self._envoy_has(self._socket(new), True)
+        return False
 
     async def _send_home(self, old: str) -> None:
         """No new exchange for a worker; it ends when those that run are over."""

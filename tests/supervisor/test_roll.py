@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import threading
 import urllib.request
@@ -54,6 +55,10 @@ def workers(gateway: Up) -> dict[str, int]:
 def count(gateway: Up, event: str) -> int:
     """How often it said so; a worker that cannot start also leaves a traceback between the lines."""
     return (gateway.folder / "log").read_text().count(f'"event":"{event}"')
+
+
+def told_to_envoy(gateway: Up) -> str:
+    return "".join(path.read_text() for path in gateway.data.glob("envoy/**/eds*.json"))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -149,6 +154,25 @@ def test_a_worker_that_cannot_start_ends_the_roll(rolling: Callable[[int], Up]) 
     gateway.process.send_signal(signal.SIGUSR2)
     eventually(lambda: count(gateway, "the roll is given up"), ROLL)
     assert workers(gateway) == before
+    assert ask(port, "hi")
+
+
+def test_a_replacement_that_dies_before_envoy_has_it(rolling: Callable[[int], Up]) -> None:
+    """The one that is started after it takes its place in the roll."""
+    gateway = rolling(1)
+    port = gateway.wait_ready()
+    envoy = gateway.parts()["envoy"]
+    os.kill(envoy, signal.SIGSTOP)
+    try:
+        gateway.process.send_signal(signal.SIGUSR2)
+        eventually(lambda: "w2-1.sock" in told_to_envoy(gateway), ROLL)
+        first = workers(gateway)["worker-2"]
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: workers(gateway).get("worker-2", first) != first, ROLL)
+    finally:
+        os.kill(envoy, signal.SIGCONT)
+    eventually(lambda: count(gateway, "rolled"), ROLL)
+    assert set(workers(gateway)) == {"worker-2"}
     assert ask(port, "hi")
 
 
