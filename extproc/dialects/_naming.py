@@ -22,7 +22,7 @@ class Naming:
     __slots__ = ("_keys", "_paths", "_text")
 
     def __init__(self, name: str, paths: Sequence[tuple[str, ...]]) -> None:
-        self._text = orjson.dumps(name)
+        self._text = jsontext.dumps(name)
         self._paths = paths
         self._keys = tuple({orjson.dumps(path[-1]) for path in paths})
 

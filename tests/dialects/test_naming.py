@@ -135,3 +135,9 @@ async def test_a_providers_own_error_passes_as_it_came() -> None:
     continued(await dialogue.reply_head(400))
     error = b'{"error":{"message":"no","type":"invalid_request_error","param":"model","code":null}}'
     assert continued(await dialogue.reply_body(error)).body is None
+
+
+def test_a_name_that_is_half_a_character() -> None:
+    naming = DIALECTS["openai_chat"].naming("a/\ud800")
+    assert naming is not None
+    assert naming.whole(b'{"model":"x"}') == '{"model":"a/\ufffd"}'.encode()
