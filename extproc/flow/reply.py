@@ -42,6 +42,8 @@ from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used
 from extproc.routing.backend import Planned
 
 _JSON = "application/json"
+_PIECE = 512 * 1024
+"""bytes: room for what Envoy read at once and what translation makes of it, beyond what was held"""
 _REMEMBERED = 1024
 _UNCHANGED = frozenset({"content-type", "date", "x-sluice-call-id"})
 _STATUSES = frozenset(map(int, HTTPStatus))
@@ -276,7 +278,7 @@ class Returning:
             decoder.take()  # it keeps what passes untouched until it is asked for
             shown = self._pipeline.on_events(events)
             out = b"".join([self._encoder.feed(e) for e in shown if not isinstance(e, Failed)])
-        if len(out) > self._limit:
+        if len(out) > self._limit + _PIECE:
             # An event that was held until it was whole, and is more than a message may carry.
             failed = Failed(self._bad(f"sent an event of more than {self._limit} bytes"))
             record.refused(failed.error)

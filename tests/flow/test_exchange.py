@@ -185,14 +185,26 @@ async def test_event_over_the_limit_is_an_error_event() -> None:
     dialogue = Dialogue(settings(limits=Limits(body=2000)))
     await sent(dialogue, ASK_STREAM)
     await dialogue.reply_head(content_type="text/event-stream")
-    giant = chunk({"content": "x" * 5000})
-    for start in range(0, 5000, 1000):
-        await dialogue.reply_body(giant[start : start + 1000], end=False)
-    last = continued(await dialogue.reply_body(giant[5000:], end=False))
+    most = 2000 + (512 << 10)
+    giant = chunk({"content": "x" * most})
+    for start in range(0, most, 100_000):
+        await dialogue.reply_body(giant[start : min(start + 100_000, most)], end=False)
+    last = continued(await dialogue.reply_body(giant[most:], end=False))
     assert last.body is not None
     assert b'"error"' in last.body
     assert b"xxxx" not in last.body
     assert continued(await dialogue.reply_body(DONE)).body == b""
+
+
+async def test_a_piece_of_many_events_is_not_one_event_over_the_limit() -> None:
+    """Envoy joins what it reads at once, and a message has room for it beside the limit."""
+    dialogue = Dialogue(settings(limits=Limits(body=2000)))
+    await sent(dialogue, ASK_STREAM)
+    await dialogue.reply_head(content_type="text/event-stream")
+    many = chunk({"content": "x"}) * 500
+    assert continued(await dialogue.reply_body(many, end=False)).body is None
+    record = await dialogue.exchange.close()
+    assert record.outcome is Outcome.ABORTED
 
 
 async def test_client_that_hangs_up_is_aborted_and_closed_once() -> None:
