@@ -20,8 +20,13 @@ from extproc.model.call import ANY, CallId, Capabilities, OnLossy, Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
 from extproc.model.embed import Request
-from extproc.model.reply import Event
-from tests.dialects.reading import drain
+from extproc.model.reply import (
+    Event,
+    ToolDelta,
+)
+from tests.dialects.reading import (
+    drain,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "bedrock_converse"
 STREAM = {"content-type": "application/vnd.amazon.eventstream"}
@@ -158,3 +163,19 @@ def sdk_stream(data: bytes) -> list[Any]:
     shape = output.members["stream"]
     parser = botocore.parsers.EventStreamJSONParser()
     return list(EventStream(_Raw(data), shape, parser, "ConverseStream"))
+
+
+STREAMS = streams()
+GOOD = [name for name in STREAMS if not name.startswith("error")]
+
+
+def read(name: str, **rendered: Any) -> list[Event]:
+    if name.endswith(".json"):
+        return decode(fixture(name), JSON, **rendered)
+    return decode(stream(name), **rendered)
+
+
+def compact(event: Event) -> Event:
+    if not isinstance(event, ToolDelta):
+        return event
+    return replace(event, arguments=json.dumps(json.loads(event.arguments), separators=(",", ":")))

@@ -15,9 +15,13 @@ from extproc.dialects.cohere_chat import DIALECT
 from extproc.model.call import ANY, CallId, Capabilities, OnLossy, Target
 from extproc.model.chat import Chat
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
-from extproc.model.reply import Event
+from extproc.model.reply import (
+    Event,
+)
 
-from .reading import drain
+from .reading import (
+    drain,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "cohere_chat"
 SSE = {"content-type": "text/event-stream"}
@@ -157,3 +161,6 @@ class Sdk:
                 said["error"] = event.delta.error
             case _:
                 pass
+
+
+WHOLE = ["text.json", "tools.json", "thinking_citations.json"]

@@ -14,8 +14,16 @@ from google import genai
 from google.genai import types
 
 from extproc.dialects.gemini_generate import DIALECT
+from extproc.mock.speakers.gemini_rules import wrong
 from extproc.model.call import ANY, CallId, Capabilities, OnLossy, Target
-from extproc.model.chat import Chat
+from extproc.model.chat import (
+    Chat,
+    Message,
+    Part,
+    Role,
+    Text,
+    ToolResult,
+)
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
 from extproc.model.embed import Request
 from extproc.model.reply import Event
@@ -28,6 +36,8 @@ JSON = {"content-type": "application/json; charset=UTF-8"}
 GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
 STREAM = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
 ARRAY = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+GEN_3 = "gemini-3-flash-preview"
+HI: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 
 
 def fixture(name: str) -> bytes:
@@ -181,3 +191,29 @@ def sdk_usage(chunks: list[types.GenerateContentResponse]) -> tuple[int, int, in
     prompt = (last.prompt_token_count or 0) + (last.tool_use_prompt_token_count or 0)
     output = (last.candidates_token_count or 0) + (last.thoughts_token_count or 0)
     return prompt, output, last.total_token_count
+
+
+def elsewhere(*messages: Message, **fields: Any) -> Chat:
+    """A request that came in another language."""
+    return Chat(dialect="openai_chat", model="m", messages=messages, **fields)
+
+
+def user(*parts: Part | str) -> Message:
+    return Message(Role.USER, tuple(Text(p) if isinstance(p, str) else p for p in parts))
+
+
+def model(*parts: Part | str) -> Message:
+    return Message(Role.ASSISTANT, tuple(Text(p) if isinstance(p, str) else p for p in parts))
+
+
+def result(call_id: str, *parts: Part, is_error: bool = False) -> Message:
+    return Message(Role.TOOL, (ToolResult(call_id, parts, is_error=is_error),))
+
+
+def sent(chat: Chat, to: Target | None = None) -> tuple[Any, tuple[str, ...]]:
+    """Body and drops; what the provider's own rules would not take is an error."""
+    to = to or target()
+    rendered = DIALECT.render_request(chat, to)
+    body = json.loads(rendered.body)
+    assert wrong(to.model, body) is None
+    return body, rendered.dropped

@@ -10,7 +10,13 @@ from typing import Any
 
 from extproc.dialects.ollama_chat import DIALECT
 from extproc.model.call import ANY, CallId, Capabilities, OnLossy, Target
-from extproc.model.chat import Chat
+from extproc.model.chat import (
+    Chat,
+    Message,
+    Part,
+    Role,
+    Text,
+)
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
 from extproc.model.embed import Embed
 from extproc.model.reply import Event
@@ -103,3 +109,11 @@ def encode(
 
 def lines(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in body.splitlines()]
+
+
+def elsewhere(*messages: Message, parts: tuple[Part, ...] = (Text("Hi"),), **fields: Any) -> Chat:
+    """A request that came in another language."""
+    return Chat("elsewhere", "m", messages or (Message(Role.USER, parts),), **fields)
+
+
+HI = {"role": "user", "content": "Hi"}

@@ -17,7 +17,12 @@ from pydantic import TypeAdapter
 
 from extproc.dialects.openai_responses import DIALECT
 from extproc.model.call import CallId, Target
-from extproc.model.chat import Chat
+from extproc.model.chat import (
+    Chat,
+    Message,
+    Role,
+    Text,
+)
 from extproc.model.dialect import Rendered, ReplyContext, ReplyDecoder, ReplyHead, RequestHead
 from extproc.model.reply import Event, Started
 from tests.dialects.reading import drain
@@ -106,3 +111,14 @@ def sdk_final(stream: bytes, strict: bool = True) -> Response:
         state.handle_event(event)
         last = event
     return state._completed_response or last.response
+
+
+SCHEMA = {"type": "object", "properties": {"port": {"type": "string"}}, "required": ["port"]}
+
+
+def chat(*messages: Message, **more: Any) -> Chat:
+    """A request that came in another language."""
+    return Chat("anthropic_messages", "client-name", messages, **more)
+
+
+USER = Message(Role.USER, (Text("Hello"),))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response
 
 from extproc.dialects.openai_responses import DIALECT
+from extproc.dialects.openai_responses.out_items import Item, Wire
 from extproc.dialects.openai_responses.placing import carries
 from extproc.model.call import CallId
 from extproc.model.chat import Extra
@@ -384,3 +385,13 @@ def test_an_event_whose_type_is_no_word_is_left_out(kind: Any) -> None:
     assert written(odd | {"type": kind}).count(b"\n\n") == kit.encode(kit.decode(stream)).count(
         b"\n\n"
     )
+
+
+def test_an_item_without_a_form_cannot_be_made() -> None:
+    """It would be noticed only in the midst of a reply."""
+
+    class Formless(Item):
+        pass
+
+    with pytest.raises(TypeError, match="json"):
+        Formless(Wire(streamed=True), 0, {})  # pyright: ignore[reportAbstractUsage]
