@@ -181,9 +181,12 @@ class Generation:
         return Conversation(self.machine, self._finish, call_id, peer, self._cuts)
 
     def _finish(self, record: Record) -> None:
-        self._metrics.exchange(measured(record))
+        if record.probe:
+            self._log.debug("probe", **line(record, self._version))
+        else:
+            self._metrics.exchange(measured(record))
+            self._log.exchange(line(record, self._version))
         self._metrics.end()
-        self._log.exchange(line(record, self._version))
         self.running -= 1
         if self.over is not None and not self.running:
             self.over()
@@ -357,6 +360,8 @@ def line(record: Record, config: str = "") -> Mapping[str, object]:
     if record.tried:
         fields["why"] = record.why
         fields["tried"] = [_tried(one) for one in record.tried]
+        if record.target is not None and record.target.region_name:
+            fields["region"] = record.target.region_name
         if record.target is not None and record.target.key_name:
             fields["key_name"] = record.target.key_name
     if record.label:

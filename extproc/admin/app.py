@@ -42,6 +42,10 @@ WATCH_EVERY = 1.0
 """seconds between two looks at readiness, for `uptime_percentage`"""
 
 
+def _no_probes(_: str) -> providers.Told:
+    return ()
+
+
 def create_app(
     state: AdminState,
     authorize: Authorize,
@@ -54,8 +58,10 @@ def create_app(
     active: Active,
     watch_every: float = WATCH_EVERY,
     look_every: float = LOOK_EVERY,
+    probes: Callable[[str], providers.Told] = _no_probes,
 ) -> Starlette:
-    """The app. `metrics` are this process's own; `metrics_directory` is what all parts count into.
+    """The app. `metrics` are this process's own; `metrics_directory` is what all parts count into;
+    `probes` gives what `Prober.told` does.
 
     Its lifespan must run: it watches readiness and, by `watch`, the providers, and closes the
     client of Envoy.
@@ -71,6 +77,7 @@ def create_app(
         metrics,
         log,
         clock,
+        probes,
     )
 
     @asynccontextmanager
@@ -126,6 +133,7 @@ class _Handlers:
         metrics: Metrics,
         log: Log,
         clock: Clock,
+        probes: Callable[[str], providers.Told],
     ) -> None:
         self._state = state
         self._authorize = authorize
@@ -136,6 +144,7 @@ class _Handlers:
         self._metrics = metrics
         self._log = log
         self._clock = clock
+        self._probes = probes
         self._version = version("sluice")
 
     async def health(self, _: Request) -> Response:
@@ -181,7 +190,11 @@ class _Handlers:
         targets = watch.targets.told() if detail else {}
         listed = [
             providers.listed(
-                one, watch.standing(name), detail=detail, targets=targets.get(name, ())
+                one,
+                watch.standing(name),
+                detail=detail,
+                targets=targets.get(name, ()),
+                probes=self._probes(name) if detail else (),
             )
             for name, one in watch.providers.items()
         ]
@@ -197,7 +210,10 @@ class _Handlers:
         body = providers.detailed(
             {
                 name: providers.health(
-                    watch.standing(name), detail=detail, targets=targets.get(name, ())
+                    watch.standing(name),
+                    detail=detail,
+                    targets=targets.get(name, ()),
+                    probes=self._probes(name) if detail else (),
                 )
                 for name in watch.providers
             },

@@ -28,9 +28,14 @@ _RATE_LIMITER = {"active_users": 0, "global_requests_last_minute": 0}
 
 
 def listed(
-    provider: Provider, standing: Standing, *, detail: bool, targets: Told = ()
+    provider: Provider,
+    standing: Standing,
+    *,
+    detail: bool,
+    targets: Told = (),
+    probes: Told = (),
 ) -> dict[str, object]:
-    """One of `providers`. `targets` are those of `Targets.told`."""
+    """One of `providers`. `targets` are those of `Targets.told`, `probes` of `Prober.told`."""
     model = default_model(provider)
     short: dict[str, object] = {
         "name": provider.name,
@@ -42,10 +47,12 @@ def listed(
     }
     if not detail:
         return short
-    return {**short, **_detail(provider, model, standing), "targets": [*targets]}
+    return {**short, **_detail(provider, model, standing), **_known(targets, probes)}
 
 
-def health(standing: Standing, *, detail: bool, targets: Told = ()) -> dict[str, object]:
+def health(
+    standing: Standing, *, detail: bool, targets: Told = (), probes: Told = ()
+) -> dict[str, object]:
     """One of `/health/detailed`'s `providers`. Of one that is not known, the best is assumed."""
     up = standing.status is Status.AVAILABLE
     short: dict[str, object] = {
@@ -53,7 +60,7 @@ def health(standing: Standing, *, detail: bool, targets: Told = ()) -> dict[str,
         "status": "healthy" if up else standing.status.value,
         "last_checked": standing.checked,
     }
-    return {**short, **_trouble(standing), "targets": [*targets]} if detail else short
+    return {**short, **_trouble(standing), **_known(targets, probes)} if detail else short
 
 
 def detailed(
@@ -98,7 +105,29 @@ def _detail(provider: Provider, model: str | None, standing: Standing) -> dict[s
         "last_checked": standing.checked,
         **_trouble(standing),
         "lacks": provider.unavailable,
+        **_regions(provider),
     }
+
+
+def _regions(provider: Provider) -> dict[str, object]:
+    """There where there are several; what stands beside it is then of the first usable one."""
+    regions = [
+        {
+            "name": one.name,
+            "endpoint": None if one.endpoint == UNSET_ENDPOINT else one.endpoint,
+            "region": one.region,
+            "weight": one.weight,
+            "lacks": one.unavailable,
+        }
+        for one in provider.regions
+    ]
+    return {"regions": regions} if regions else {}
+
+
+def _known(targets: Told, probes: Told) -> dict[str, object]:
+    """`probes` is there where a provider is asked by exchanges of our own."""
+    asked: dict[str, object] = {"probes": [*probes]} if probes else {}
+    return {"targets": [*targets], **asked}
 
 
 def _trouble(standing: Standing) -> dict[str, object]:
@@ -118,7 +147,7 @@ def _transport(provider: Provider) -> dict[str, object]:
         "headers": sorted(provider.headers),
         "timeout": provider.timeout,
         "proxy": provider.proxy,
-        "probe": provider.probe and provider.proxy is None,
+        "probe": provider.probing is not None or (provider.probe and provider.proxy is None),
         "tls": _tls(provider.tls or ProviderTls())
         if provider.endpoint.startswith("https:")
         else None,

@@ -2,21 +2,22 @@
 
 Looks every few seconds, off the path of any exchange, in two ways. A probe is a
 TCP connection to the provider's own host, closed at once: it carries no byte and no
-credential, and is left out behind a proxy and where `probe: false` says so. And
-our own numbers tell how exchanges went, which is all there is where no probe is made.
+credential, and is left out behind a proxy and where `probe: false` says so. Where it asks
+for exchanges, what those found takes its place (`probing.py`). And our own numbers tell how exchanges went, which is all there is where no probe is made.
 One whose every target the workers leave alone is unavailable too, for as long.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from socket import gaierror
 from urllib.parse import urlsplit
 
+from extproc.admin.probing import NEVER, Probed
 from extproc.admin.targets import Targets
 from extproc.config.schema import Provider
 from extproc.model.ports import Clock
@@ -75,8 +76,13 @@ class _Watched:
     failed_at: float = 0.0
 
     @property
-    def probed(self) -> bool:
-        return self.provider.probe and self.provider.proxy is None
+    def hosts(self) -> list[tuple[str, int]]:
+        """Those that are probed, one for each region. It is there as long as one of them is, so a
+        single one behind a proxy means that nothing is known."""
+        one, regions = self.provider, self.provider.by_region()
+        if not one.probe or one.probing is not None or any(each.proxy for each in regions):
+            return []
+        return [address(each.endpoint) for each in regions]
 
     def heard(self, total: Answers, now: float) -> bool:
         """Takes what was counted; whether a good answer came since that was done last."""
@@ -103,17 +109,22 @@ class _Watched:
             self.standing = Standing(checked=self.standing.checked)
 
 
+def _never(_: str) -> Probed:
+    return NEVER
+
+
 @dataclass(slots=True)
 class Watch:
     """`standing` of every provider, always at hand; `look` makes it current.
 
-    `numbers` is the directory that all parts count into.
+    `numbers` is the directory that all parts count into; `probed` what probes by exchanges say.
     """
 
     providers: Mapping[str, Provider]
     numbers: Path
     clock: Clock
     targets: Targets = field(default_factory=Targets)
+    probed: Callable[[str], Probed] = _never
     _watched: dict[str, _Watched] = field(init=False)
     _free: asyncio.Semaphore = field(init=False)
     _started: float = field(init=False)
@@ -135,7 +146,7 @@ class Watch:
         for name, one in providers.items():
             if one.unavailable is None:
                 known = before.get(name)
-                same = known is not None and known.provider.endpoint == one.endpoint
+                same = known is not None and _endpoints(known.provider) == _endpoints(one)
                 self._watched[name] = known if known and same else _Watched(one, Standing())
                 self._watched[name].provider = one
 
@@ -143,7 +154,9 @@ class Watch:
         """What the configuration lacks stays so, and is looked at by asking."""
         lack = self.providers[name].unavailable
         if lack is None:
-            found = self._watched[name].standing
+            found, probed = self._watched[name].standing, self.probed(name)
+            if probed.reason is not None:
+                return Standing(Status.UNAVAILABLE, probed.at, probed.reason, probed.since)
             since = self.targets.shut(name)
             if since is None or found.status is Status.UNAVAILABLE:
                 return found
@@ -162,17 +175,26 @@ class Watch:
         probes: dict[tuple[str, int], asyncio.Task[str | None]] = {}
         async with asyncio.TaskGroup() as group:
             for one in self._watched.values():
-                place = address(one.provider.endpoint)
-                if one.probed and place not in probes:
-                    probes[place] = group.create_task(self._probe(*place))
+                for place in one.hosts:
+                    if place not in probes:
+                        probes[place] = group.create_task(self._probe(*place))
         for name, one in self._watched.items():
             good = one.heard(counted.get(name, Answers()), now)
-            probe = probes.get(address(one.provider.endpoint)) if one.probed else None
-            one.conclude(good, probe is not None, probe and probe.result(), self.clock.time())
+            if one.provider.probing is not None:
+                probed = self.probed(name)
+                one.conclude(good, probed.at is not None, probed.reason, self.clock.time())
+                continue
+            met = [probes[place].result() for place in one.hosts]
+            unreachable = None if None in met else next(iter(met), None)
+            one.conclude(good, bool(met), unreachable, self.clock.time())
 
     async def _probe(self, host: str, port: int) -> str | None:
         async with self._free:
             return await connect(host, port)
+
+
+def _endpoints(provider: Provider) -> list[str]:
+    return [one.endpoint for one in provider.by_region()]
 
 
 def address(endpoint: str) -> tuple[str, int]:

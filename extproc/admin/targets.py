@@ -36,13 +36,14 @@ class Targets:
 
     def told(self) -> Mapping[str, list[dict[str, object]]]:
         """By provider, each target's `model` and the members of its `View`; times that are not
-        are null. Of a provider with several keys each target has its `key_name`."""
+        are null. Of a provider with several regions or keys each target has its `region` and its
+        `key_name`."""
         known = self.look()
         found: dict[str, list[dict[str, object]]] = {}
         for key in sorted({*known, *self._keys}):
-            provider, name, model = parts(key)
-            said = {"model": model, "key_name": name} if name else {"model": model}
-            found.setdefault(provider, []).append({**said, **_told(known.get(key))})
+            one = parts(key)
+            said = {"model": one.model, **one.apart}
+            found.setdefault(one.provider, []).append({**said, **_told(known.get(key))})
         return found
 
     def shut(self, provider: str) -> float | None:

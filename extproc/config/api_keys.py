@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TypeAlias, cast
 
 from extproc.config.errors import quoted
-from extproc.config.findings import Findings, KeyPath, spell
+from extproc.config.findings import Findings, KeyPath
 from extproc.config.schema import ApiKey, Secret
 
 KeyDrafts: TypeAlias = tuple[object, ...]
@@ -56,9 +56,10 @@ def _apart(at: KeyPath, key: ApiKey, earlier: Mapping[KeyPath, ApiKey], found: F
             where = (*at, "name") if named else at
             shown = found.shown(where) if named else quoted(key.name)
             message = f"the name {shown} is here a second time, expected names that differ"
-            found.at(where, f"{message}; the first is {spell(first)}")
+            found.at(where, f"{message}; the first is {found.spelled(first)}")
         if one.key == key.key:
             where = (*at, "key") if found.has(*at, "key") else at
             found.at(
-                where, f"found the same secret as in {spell(first)}, expected keys that differ"
+                where,
+                f"found the same secret as in {found.spelled(first)}, expected keys that differ",
             )

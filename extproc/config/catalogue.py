@@ -41,6 +41,16 @@ VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """variant -> the dialects that it is a variant of -> the models that it serves in each"""
 
+_LISTINGS = {
+    **dict.fromkeys(OPENAI, "/models"),
+    "anthropic_messages": "/v1/models?limit=1",
+    "cohere_chat": "/v1/models?page_size=1",
+    "gemini_generate": "/v1beta/models?pageSize=1",
+    "ollama_chat": "/api/tags",
+}
+_UNLISTED = frozenset({"bedrock", "vertex"})
+"""variants whose hosts list nothing, or elsewhere"""
+
 VERSIONED = frozenset({"anthropic_messages", "gemini_generate"})
 """dialects whose API has versions; the variant azure has them too"""
 
@@ -251,6 +261,12 @@ def home(variant: str, region: str) -> str | None:
             return f"https://{region}-aiplatform.googleapis.com"
         case _:
             return None
+
+
+def listing(dialect: str, variant: str) -> str | None:
+    """Where a provider of this dialect lists its models, below its endpoint, as briefly as it can;
+    None: nowhere that is known. To ask for that costs no token."""
+    return None if variant in _UNLISTED else _LISTINGS.get(dialect)
 
 
 def languages(variant: str, spoken: tuple[str, ...], model: str) -> tuple[str, ...]:

@@ -97,6 +97,7 @@ def warnings(
         )
     used = {target.provider for model in models.values() for target in model.targets}
     used |= {model.shadow.provider for model in models.values() if model.shadow is not None}
+    used = {name.partition("@")[0] for name in used}
     for name, one in providers.items():
         if not one.models and name not in used:
             message = "serves no model: it has no `models:`, and no alias names it"

@@ -37,6 +37,9 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 """variable -> the key that it overrides"""
 
+_OWN = frozenset({"api_key", "api_keys", "endpoint"})
+"""keys of a provider's block that keep the environment's key away"""
+
 LISTS = frozenset({"SENSITIVE_KEYWORDS", "SECURE_ONLY_MODELS"})
 """variables that hold a list, with commas between"""
 
@@ -144,22 +147,34 @@ def _complete(name: str, node: Node, env: Mapping[str, str]) -> Node:
     if known is None or not isinstance(node, Map):
         return node
     entries = dict(node.entries)
+    regional = "regions" in entries
     for key, variables in known.variables.items():
         name_of_it = _set(variables, env)
-        if key in entries or (name_of_it is None and key not in known.needs):
+        if (
+            key in entries
+            or (regional and key == "region")
+            or (name_of_it is None and key not in known.needs)
+        ):
             continue
         entries[key] = _reference(name_of_it or variables[0])
-    if "endpoint" not in node.entries and known.endpoint_variable is not None:
+    if "endpoint" not in entries and not regional and known.endpoint_variable is not None:
         variable = _set((known.endpoint_variable,), env)
         if variable is not None:
             entries["endpoint"] = _entry(_scalar(variable, env[variable]))
     variable = _set(known.key_variables, env)
     if variable is None and known.key_needed:
         variable = next(iter(known.key_variables), None)
-    own = {"api_key", "api_keys", "endpoint"} & node.entries.keys()
+    own = _OWN & node.entries.keys() or _in_regions(node)
     if not own and _by_key(node) and variable is not None:
         entries["api_key"] = _reference(variable)
     return Map(entries, node.place, node.variable)
+
+
+def _in_regions(provider: Map) -> bool:
+    """Whether one of its regions has a key or an endpoint of its own."""
+    entry = provider.entries.get("regions")
+    regions = entry.value.items if entry is not None and isinstance(entry.value, List) else ()
+    return any(isinstance(one, Map) and _OWN & one.entries.keys() for one in regions)
 
 
 def _reference(variable: str) -> Entry:

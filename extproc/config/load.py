@@ -15,7 +15,7 @@ from typing import cast
 
 import msgspec
 
-from extproc.config import crosscheck, model_routes, providers
+from extproc.config import crosscheck, model_routes, regions
 from extproc.config.check import Checker
 from extproc.config.crosscheck import Draft
 from extproc.config.env import overlay
@@ -83,11 +83,10 @@ def _settings(
 ) -> Settings:
     draft = msgspec.convert(_whole(values), Draft, dec_hook=_from_plain)
     backends = {
-        name: providers.provider(name, one, found, dialects)
-        for name, one in draft.providers.items()
+        name: regions.provider(name, one, found, dialects) for name, one in draft.providers.items()
     }
     routing = model_routes.routing(draft.routing, found)
-    models = model_routes.models(draft.models, routing, backends, found)
+    models = model_routes.models(draft.models, routing, regions.addresses(backends), found)
     keys = crosscheck.keys(draft.keys, found)
     crosscheck.limits(draft.limits, found)
     crosscheck.warnings(draft.server, backends, models, bool(keys), found)

@@ -16,12 +16,13 @@ from extproc.config.shapes import (
     Table,
     Text,
 )
-from extproc.config.texts import NAME, condition_problem
+from extproc.config.texts import ADDRESS, NAME, condition_problem
 from extproc.model.call import Failure
 
 _NAME = Text("a name", pattern=NAME)
 _MODEL = Text("a model's name, or `*`", pattern=r"[^*\s]+|\*")
-_SHORT = Text("`provider/model`", pattern=rf"{NAME}/([^*\s]+|\*)")
+_PROVIDER = Text("a provider's name, or `provider@region`", pattern=ADDRESS)
+_SHORT = Text("`provider/model`", pattern=rf"{ADDRESS}/([^*\s]+|\*)")
 _SHARE = Number(above=0, high=1, whole=False)
 _PERCENT = Number(0, 100, whole=False)
 _ATTEMPTS = Number(1, 10)
@@ -39,7 +40,9 @@ TRIGGERS = tuple(one.value for one in Failure if one not in (Failure.OURS, Failu
 """the failures after which another target may be asked"""
 
 _WHERE = {
-    "provider": Field(_NAME, "one of `providers`", required=True),
+    "provider": Field(
+        _PROVIDER, "one of `providers`, or one of its regions: `name@region`", required=True
+    ),
     "model": Field(
         _MODEL,
         "the model's name over there, never another name of `models`; `*` is what the `*` of the "

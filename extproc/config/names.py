@@ -22,6 +22,8 @@ CLUSTER = "cluster"
 """key in PLAN_NAMESPACE: the provider's cluster, where the exchange itself went to the hop"""
 WORKER = "worker"
 """key in PLAN_NAMESPACE: the worker's number. Envoy tells it when the exchange is cut (decision 019)"""
+PROBE = "probe"
+"""key in PLAN_NAMESPACE, `yes`: nobody's exchange but our own, to see whether a provider answers"""
 CALL_TAG = "call"
 STATUS_TAG = "status"
 FLAGS_TAG = "flags"
@@ -34,6 +36,10 @@ than this, one of `FLOW_BUFFERS` in digits"""
 FLOW_BUFFERS = (64 * 1024, 512 * 1024, 4 * 1024 * 1024)
 """bytes; the request as it goes out has to fit, and a whole reply that comes in the place of one
 that flows (an error) into the least of them"""
+
+WHOLE = "whole"
+"""key in PLAN_NAMESPACE, of an attempt: its reply goes on when it is whole, so that one that
+breaks off or falls silent may give way to the next"""
 
 CALL_STATE = "sluice.call"
 """filter state in which Envoy keeps the call id"""
@@ -57,8 +63,11 @@ AGAIN_HEADER = "x-sluice-again"
 END_HEADER = "x-sluice-end"
 """from the hop: there will be no further attempt; its value says why"""
 SHADOW_HEADER = "x-sluice-shadow"
-"""a request of our own that comes back: its token says what it is (decision 018). Heard at the
-private listener alone, taken from clients"""
+"""a request of our own: its token says what it is, a copy (decision 018) or a probe (decision 020).
+Heard at the private listener alone, taken from clients"""
+PROBE_HEADER = "x-sluice-probe"
+"""of the reply to a probe (decision 020): what came of it, in a worker's word"""
+PROBED_OK = "ok"
 COPIES_LISTENER = "copies"
 """the private listener: everything that the clients' one does, on a socket for us alone"""
 HOP_HEADERS = (ROLE_METADATA, DEST_HEADER, HOLD_HEADER, AGAIN_HEADER, END_HEADER)
@@ -81,5 +90,6 @@ def cuts_cluster(number: int) -> str:
 
 
 def provider_cluster(name: str, revision: int = 0) -> str:
-    """Envoy's name for the hosts of a provider. No name of a provider has an `@` in it."""
+    """Envoy's name for the hosts of a provider, or of one of its regions (`provider@region`). No name
+    of either has an `@` in it, and no region's begins with a digit."""
     return f"provider-{name}@{revision}" if revision else f"provider-{name}"

@@ -18,7 +18,16 @@ from extproc.config.shapes import (
     Table,
     Text,
 )
-from extproc.config.texts import FILE, HOST, MODEL, NAME, PATTERN, endpoint_problem, proxy_problem
+from extproc.config.texts import (
+    FILE,
+    HOST,
+    MODEL,
+    NAME,
+    PATTERN,
+    REGION,
+    endpoint_problem,
+    proxy_problem,
+)
 from extproc.model.call import OnLossy
 
 AUTH_WORDS = ("api_key", "aws", "azure", "google", "none")
@@ -152,6 +161,80 @@ _PRICES = Block(
     }
 )
 
+_PROBE = Block(
+    {
+        "exchange": Field(
+            Flag(),
+            "ask it through Envoy for its list of models, which costs no token, and leave its "
+            "targets alone by what it says; false: connect to its host",
+            required=True,
+        ),
+        "interval": Field(Duration(high=3600), "between two such exchanges", "4"),
+        "timeout": Field(Duration(high=60), "for its whole answer", "2"),
+        "failures": Field(
+            Number(1, 100), "so many in a row, and the breakers of its targets open", "2"
+        ),
+        "path": Field(
+            Text("a path such as /models, of printable ASCII", pattern=r'/[!-"$-~]{0,1000}'),
+            "what to ask for in its place, with GET, below its endpoint",
+            "where its dialect has the list; bedrock and vertex have none",
+        ),
+    }
+)
+
+_ENDPOINT = Text(
+    "an http:// or https:// URL without user name, query and fragment",
+    problem=endpoint_problem,
+    quiet=True,
+    soft=True,
+)
+_REGION = Text("the name of a region", pattern=REGION, soft=True)
+_PROJECT = Text("the id of a project", pattern=r"[a-z0-9][a-z0-9.:-]{0,99}", soft=True)
+_VERSION = Text("letters, digits, `.` and `-`", pattern=r"[0-9A-Za-z][0-9A-Za-z.-]{0,39}")
+_KEYS = ListOf(Either(SecretText(soft=True), _API_KEY), 1)
+_HEADERS = Table(
+    Text(
+        "printable ASCII without blanks at its ends",
+        pattern=r"[!-~]([ -~]{0,4094}[!-~])?",
+        quiet=True,
+        soft=True,
+    ),
+    r"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,100}",
+    "the name of a header",
+    at_most=MOST_HEADERS,
+)
+_PROXY = Text("host:port", problem=proxy_problem, quiet=True)
+
+_PLACE = Text("a region's name of lower-case letters, digits and `-`", pattern=REGION)
+_ONE_OF_SEVERAL = Block(
+    {
+        "name": Field(
+            _PLACE,
+            "what logs, explanations and targets (`provider@region/model`) call it",
+            required=True,
+        ),
+        "weight": Field(
+            Number(above=0, high=10**6, whole=False), "its share, beside the other regions", "1"
+        ),
+        "endpoint": Field(
+            _ENDPOINT,
+            "base URL of the API there; needed, but of AWS and Vertex",
+            "the region's own host",
+        ),
+        "region": Field(_REGION, "region of AWS, location of Vertex", "its name"),
+        "project": Field(_PROJECT, "project of Vertex", "the provider's"),
+        "api_version": Field(_VERSION, "as of the provider", "the provider's"),
+        "api_key": Field(SecretText(soft=True), "its secret", "the provider's"),
+        "api_keys": Field(_KEYS, "several secrets in its place", "the provider's"),
+        "auth": Field(
+            Either(Choice(AUTH_WORDS), _AUTH), "how requests are signed", "the provider's"
+        ),
+        "headers": Field(_HEADERS, "headers of every request, in place of the provider's"),
+        "tls": Field(_TLS, "how to verify it, and how to prove ourselves", "the provider's"),
+        "proxy": Field(_PROXY, "`host:port` of an HTTP proxy to go through", "the provider's"),
+    }
+)
+
 PROVIDER = Block(
     {
         "dialect": Field(
@@ -166,27 +249,22 @@ PROVIDER = Block(
             "the known provider's",
         ),
         "endpoint": Field(
-            Text(
-                "an http:// or https:// URL without user name, query and fragment",
-                problem=endpoint_problem,
-                quiet=True,
-                soft=True,
-            ),
+            _ENDPOINT,
             "base URL of its API, as its own SDK takes it",
             "the known provider's, or the region's",
         ),
         "region": Field(
-            Text("the name of a region", pattern=r"[a-z][a-z0-9-]{0,39}", soft=True),
+            _REGION,
             "region of AWS, location of Vertex",
             "the known provider's variable; us-east-1 for AWS",
         ),
         "project": Field(
-            Text("the id of a project", pattern=r"[a-z0-9][a-z0-9.:-]{0,99}", soft=True),
+            _PROJECT,
             "project of Vertex",
             "the known provider's variable",
         ),
         "api_version": Field(
-            Text("letters, digits, `.` and `-`", pattern=r"[0-9A-Za-z][0-9A-Za-z.-]{0,39}"),
+            _VERSION,
             "version of Azure's, Anthropic's or Gemini's API",
             "the dialect's",
         ),
@@ -196,7 +274,7 @@ PROVIDER = Block(
             "the known provider's variable, unless `endpoint` is given",
         ),
         "api_keys": Field(
-            ListOf(Either(SecretText(soft=True), _API_KEY), 1),
+            _KEYS,
             "several secrets in its place, each a target of its own; one that is not set is done without",
         ),
         "auth": Field(
@@ -205,17 +283,7 @@ PROVIDER = Block(
             "api_key; without one aws and google for their own hosts, none elsewhere",
         ),
         "headers": Field(
-            Table(
-                Text(
-                    "printable ASCII without blanks at its ends",
-                    pattern=r"[!-~]([ -~]{0,4094}[!-~])?",
-                    quiet=True,
-                    soft=True,
-                ),
-                r"[0-9A-Za-z!#$%&'*+.^_`|~-]{1,100}",
-                "the name of a header",
-                at_most=MOST_HEADERS,
-            ),
+            _HEADERS,
             "headers that every request to it carries, such as `anthropic-beta`",
         ),
         "on_lossy": Field(
@@ -252,13 +320,18 @@ PROVIDER = Block(
         ),
         "tls": Field(_TLS, "how to verify it, and how to prove ourselves"),
         "proxy": Field(
-            Text("host:port", problem=proxy_problem, quiet=True),
+            _PROXY,
             "`host:port` of an HTTP proxy to go through; https endpoints only",
         ),
         "probe": Field(
-            Flag(),
+            Either(Flag(), _PROBE),
             "connect to its host every few seconds, to know its status; never through a proxy",
             "true",
+        ),
+        "regions": Field(
+            ListOf(Either(_PLACE, _ONE_OF_SEVERAL), 1),
+            "several regions of it, each with its own host and a target of its own: of AWS and Vertex the "
+            "names are enough, else each has its `endpoint:`",
         ),
     }
 )

@@ -21,6 +21,7 @@ from extproc.config.catalogue import (
     Known,
     find,
     home,
+    listing,
     matches,
 )
 from extproc.config.errors import listed, nearest, quoted
@@ -28,6 +29,7 @@ from extproc.config.findings import Findings, spell
 from extproc.config.schema import (
     Auth,
     AwsAuth,
+    Probing,
     Provider,
     ProviderTls,
     Secret,
@@ -58,11 +60,15 @@ _TAKEN = {
 _TAKEN_PREFIXES = ("x-sluice-", "x-envoy-", "proxy-")
 
 
-class ProviderDraft(Struct, frozen=True, kw_only=True):
-    """A provider as the file gives it."""
+class ProbeDraft(Probing, frozen=True, kw_only=True):
+    """The long form of `probe:`."""
 
-    dialect: str | tuple[str, ...] | None = None
-    variant: str | None = None
+    exchange: bool = False
+
+
+class Way(Struct, frozen=True, kw_only=True):
+    """What a provider's regions may differ in, as the file gives it."""
+
     endpoint: str | None = None
     region: str | None = None
     project: str | None = None
@@ -71,6 +77,21 @@ class ProviderDraft(Struct, frozen=True, kw_only=True):
     api_keys: KeyDrafts = ()
     auth: str | AuthDraft | None = None
     headers: dict[str, Secret] = {}
+    tls: ProviderTls | None = None
+    proxy: str | None = None
+
+
+class RegionDraft(Way, frozen=True, kw_only=True):
+    name: str = ""
+    weight: float = 1.0
+
+
+class ProviderDraft(Way, frozen=True, kw_only=True):
+    """A provider as the file gives it."""
+
+    dialect: str | tuple[str, ...] | None = None
+    variant: str | None = None
+    regions: tuple[str | RegionDraft, ...] = ()
     on_lossy: OnLossy = OnLossy.DROP
     capabilities: dict[str, Capabilities] = {}
     model: str | None = None
@@ -79,15 +100,21 @@ class ProviderDraft(Struct, frozen=True, kw_only=True):
     security_level: SecurityLevel | None = None
     cost_per_token: float | None = None
     prices: dict[str, Price] = {}
-    tls: ProviderTls | None = None
-    proxy: str | None = None
-    probe: bool = True
+    probe: bool | ProbeDraft = True
 
     @property
     def dialects(self) -> tuple[str, ...]:
         if self.dialect is None:
             return ()
         return (self.dialect,) if isinstance(self.dialect, str) else self.dialect
+
+
+def has_regions(
+    path: tuple[str, str], draft: ProviderDraft, known: Known | None, found: Findings
+) -> bool:
+    """Whether a region's name says where its host is, or how requests to it are signed."""
+    spoken = draft.dialects or (known.dialects if known else ())
+    return _variant(path, draft, spoken, known, found) in ("vertex", "bedrock") or _is_aws(draft)
 
 
 def provider(
@@ -131,7 +158,8 @@ def provider(
         prices=draft.prices,
         tls=draft.tls,
         proxy=draft.proxy,
-        probe=draft.probe,
+        probe=draft.probe is not False,
+        probing=_probing(path, draft.probe, spoken, variant, found),
         unavailable=_unavailable(path, spoken, variant, found, dialects, keyed=bool(key or keys)),
     )
 
@@ -197,7 +225,7 @@ def _endpoint(
     regional = home(variant, AWS_REGION) is not None
     if default is None and not regional and known and "{" not in (known.endpoint or ""):
         default = known.endpoint
-    _introduce(name, default is not None or regional, known, found)
+    introduce(name, default is not None or regional, known, found)
     if (*path, "endpoint") in found.missing:
         return UNSET_ENDPOINT
     endpoint = (draft.endpoint or default or UNSET_ENDPOINT).rstrip("/")
@@ -208,7 +236,7 @@ def _endpoint(
     return f"{base}/v1" if by_model else base
 
 
-def _introduce(name: str, has_default: bool, known: Known | None, found: Findings) -> None:
+def introduce(name: str, has_default: bool, known: Known | None, found: Findings) -> None:
     """A provider must say what its name does not."""
     path = ("providers", name)
     missing = not has_default and not found.has(*path, "endpoint")
@@ -282,6 +310,27 @@ def _headers(path: tuple[str, str], draft: ProviderDraft, found: Findings) -> di
             found.of_key(at, f"found the header {quoted(name)} a second time, expected it once")
         headers[name] = value
     return headers
+
+
+def _probing(
+    path: tuple[str, str],
+    draft: bool | ProbeDraft,
+    spoken: tuple[str, ...],
+    variant: str,
+    found: Findings,
+) -> Probing | None:
+    if isinstance(draft, bool) or not draft.exchange:
+        return None
+    if draft.path is None and spoken and listing(spoken[0], variant) is None:
+        where = f"the variant {variant}" if variant else f"the dialect {spoken[0]}"
+        message = f"found `exchange: true` alone, expected `path:` with it: {where} has no list of models that is known"
+        found.at((*path, "probe"), message)
+    return Probing(
+        interval=draft.interval,
+        timeout=draft.timeout,
+        failures=draft.failures,
+        path=draft.path,
+    )
 
 
 def _models(draft: ProviderDraft, known: Known | None) -> tuple[str, ...]:

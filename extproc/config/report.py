@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from extproc.config import models, prices
 from extproc.config.errors import quoted
-from extproc.config.schema import Key, ModelRoute, Provider, Settings, Strategy, TargetRef
+from extproc.config.schema import Key, ModelRoute, Provider, Region, Settings, Strategy, TargetRef
 from extproc.config.shapes import size
 
 
@@ -42,12 +42,26 @@ def _section(title: str, lines: Iterable[str], without: str = "none") -> list[st
 
 
 def _provider(provider: Provider) -> str:
-    text = f"{provider.name}: {provider.dialect}, {provider.endpoint}, {provider.security_level}"
+    regions = ", ".join(map(_region, provider.regions))
+    where = f"regions {regions}" if regions else provider.endpoint
+    text = f"{provider.name}: {provider.dialect}, {where}, {provider.security_level}"
     if provider.unavailable is not None:
         return f"{text}, UNAVAILABLE ({provider.unavailable})"
-    keys = " ".join(key.name for key in provider.api_keys)
+    keys = " ".join(key.name for key in provider.api_keys if not regions)
     text += f", keys {keys}" * bool(keys)
     return f"{text}, serves {' '.join(provider.models) or 'what aliases name'}"
+
+
+def _region(region: Region) -> str:
+    """`sweden https://a.example (keys 1 2)`."""
+    keys = " ".join(key.name for key in region.api_keys)
+    notes = [
+        f"weight {region.weight:g}" * (region.weight != 1.0),
+        f"keys {keys}" * bool(keys),
+        "UNAVAILABLE" * (region.unavailable is not None),
+    ]
+    said = ", ".join(filter(None, notes))
+    return f"{region.name} {region.endpoint}" + f" ({said})" * bool(said)
 
 
 def _model(name: str, model: ModelRoute) -> str:

@@ -101,6 +101,18 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     weight: float = 1.0
 
 
+class Probing(Struct, frozen=True, kw_only=True):
+    """An exchange with a provider of our own, every `interval` seconds, for what costs no token:
+    its list of models, or what is at `path`, below its endpoint. `failures` of them in a row,
+    each without a good answer within `timeout` seconds, and its targets' breakers open.
+    """
+
+    interval: float = 4.0
+    timeout: float = 2.0
+    failures: int = 2
+    path: str | None = None
+
+
 class KeyAuth(Struct, frozen=True, kw_only=True, tag="api_key"):
     """`Provider.api_key` in a header; nothing at all where there is no key."""
 
@@ -135,6 +147,28 @@ class GoogleAuth(Struct, frozen=True, kw_only=True, tag="google"):
 Auth: TypeAlias = KeyAuth | AwsAuth | AzureAuth | GoogleAuth
 
 
+class Region(Struct, frozen=True, kw_only=True):
+    """One of a provider's several regions: what of it differs from the others.
+
+    The fields are as a provider's. `name` is told to people, `weight` is its share of the calls,
+    beside the others. `unavailable` says why it cannot be used, or is None.
+    """
+
+    name: str
+    weight: float = 1.0
+    endpoint: str
+    region: str | None = None
+    project: str | None = None
+    api_version: str | None = None
+    headers: dict[str, Secret] = field(default_factory=dict[str, Secret])
+    auth: Auth = KeyAuth()
+    api_key: Secret | None = None
+    api_keys: tuple[ApiKey, ...] = ()
+    tls: ProviderTls | None = None
+    proxy: str | None = None
+    unavailable: str | None = None
+
+
 class Provider(Struct, frozen=True, kw_only=True):
     """One provider of models.
 
@@ -150,8 +184,9 @@ class Provider(Struct, frozen=True, kw_only=True):
     one it answers with when none is asked for. `unavailable` says why it cannot
     be used (an unset variable, a dialect that is not built in), or is None.
     `proxy` is `host:port` of an HTTP proxy that CONNECTs for us. `probe`: connect to
-    it now and then, to know whether it is there. `api_keys` are there in place of
-    `api_key` where it has several: each is a target of its own.
+    it now and then, to know whether it is there; `probing`: ask it something instead.
+    `api_keys` are there in place of `api_key` where it has several: each is a target of its own.
+    So is each of its `regions`; what differs between those is here that of the first usable one.
     """
 
     name: str
@@ -177,13 +212,54 @@ class Provider(Struct, frozen=True, kw_only=True):
     tls: ProviderTls | None = None
     proxy: str | None = None
     probe: bool = True
+    probing: Probing | None = None
     unavailable: str | None = None
+    regions: tuple[Region, ...] = ()
     revision: int = 0
     """how often the way to it changed while the gateway ran: each has a cluster of its own"""
+
+    @property
+    def region_name(self) -> str:
+        """Of a provider with one region, the region's."""
+        return self.regions[0].name if len(self.regions) == 1 else ""
+
+    @property
+    def full_name(self) -> str:
+        """What tells its host and credential from those of the provider's other regions."""
+        return addressed(self.name, self.region_name)
+
+    def by_region(self) -> list[Provider]:
+        """It once for each of its regions that can be used, as if that were the only one; itself,
+        where it has none."""
+        return [
+            replace(
+                self,
+                regions=(one,),
+                endpoint=one.endpoint,
+                region=one.region,
+                project=one.project,
+                api_version=one.api_version,
+                headers=one.headers,
+                auth=one.auth,
+                api_key=one.api_key,
+                api_keys=one.api_keys,
+                tls=one.tls,
+                proxy=one.proxy,
+                unavailable=None,
+            )
+            for one in self.regions
+            if one.unavailable is None
+        ] or [self]
 
     def by_key(self) -> list[tuple[ApiKey, Provider]]:
         """It once for each of several keys, as if that were the only one."""
         return [(key, replace(self, api_key=key.key, api_keys=())) for key in self.api_keys]
+
+
+def addressed(provider: str, region: str) -> str:
+    """What targets call one region of a provider, or the whole where `region` is empty. No name of
+    either has an `@` in it."""
+    return f"{provider}@{region}" if region else provider
 
 
 Scalar: TypeAlias = str | int | float | bool

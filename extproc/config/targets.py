@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from extproc.config.schema import Settings
+from extproc.model.call import apart
 
 REST = "*"
 """the model of all targets of a provider that the configuration does not name"""
@@ -14,43 +15,72 @@ REST = "*"
 
 def named(settings: Settings) -> frozenset[tuple[str, str]]:
     """Provider and model of each, without those that end in `*`."""
-    return frozenset(pair for pair in _all(settings) if not pair[1].endswith("*"))
+    return frozenset((addressee.partition("@")[0], model) for addressee, model in _named(settings))
 
 
 class Parts(NamedTuple):
-    """What a target's key (`Target.key`) is made of. `key_name` is of a provider's several keys."""
+    """What a target's key (`Target.key`) is made of. `region` and `key_name` are of a provider's
+    several regions and keys."""
 
     provider: str
+    region: str
     key_name: str
     model: str
+
+    @property
+    def apart(self) -> dict[str, str]:
+        """What tells it from the provider's others, as logs and lists name it."""
+        names = {"region": self.region, "key_name": self.key_name}
+        return {what: name for what, name in names.items() if name}
 
 
 def parts(key: str) -> Parts:
     place, _, model = key.partition("/")
-    provider, _, key_name = place.partition("#")
-    return Parts(provider, key_name, model)
+    addressee, _, key_name = place.partition("#")
+    provider, _, region = addressee.partition("@")
+    return Parts(provider, region, key_name, model)
 
 
 def keys(settings: Settings) -> frozenset[str]:
-    """The keys of all that are `named`, each as often as its provider has keys."""
+    """The keys of all that are `named`, each as often as its provider has regions and keys."""
     return frozenset(
-        f"{place}/{model}" for name, model in named(settings) for place in _places(settings, name)
+        f"{place}/{model}"
+        for addressee, model in _named(settings)
+        for place in places(settings, addressee)
     )
 
 
 def split(key: str, known: frozenset[tuple[str, str]]) -> tuple[str, str]:
     """Provider and model of a target's key; REST where it is not `known`."""
-    provider, _, model = parts(key)
+    provider, _, _, model = parts(key)
     return provider, model if (provider, model) in known else REST
 
 
-def _places(settings: Settings, name: str) -> list[str]:
+def place_of(key: str) -> str:
+    """What a target's key begins with: of all models that are reached in one way, with one credential."""
+    return key.partition("/")[0]
+
+
+def places(settings: Settings, addressee: str) -> list[str]:
+    """What the keys of a provider's targets begin with, or of those in one of its regions."""
+    name, _, only = addressee.partition("@")
     provider = settings.providers.get(name)
-    several = provider.api_keys if provider is not None else ()
-    return [f"{name}#{key.name}" for key in several] or [name]
+    if provider is None:
+        return [addressee]
+    return [
+        f"{one.full_name}{apart('', key)}"
+        for one in provider.by_region()
+        if only in ("", one.region_name)
+        for key in ([key.name for key in one.api_keys] or [""])
+    ]
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, str]]:
+    return (pair for pair in _all(settings) if not pair[1].endswith("*"))
 
 
 def _all(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Whom the configuration addresses, a provider or one of its regions, and the model."""
     for name, provider in settings.providers.items():
         for model in provider.models:
             yield name, model

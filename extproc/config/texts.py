@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 from extproc.config.shapes import FileName, Text
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+REGION = r"[a-z][a-z0-9-]{0,39}"
+ADDRESS = rf"{NAME}(@{REGION})?"
+"""what a target calls a provider, or one of its regions"""
 NAMES = "up to 64 letters, digits, `.`, `_` and `-`, the first a letter or a digit"
 KEY_HASH = r"blake2b\$[0-9A-Za-z]{8}\$[0-9a-f]{32}\$[0-9a-f]{64}"
 HOST = r"[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?"

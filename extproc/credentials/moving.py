@@ -26,6 +26,8 @@ _OF_NO_MATTER = frozenset(
         "cost_per_token",
         "prices",
         "probe",
+        "probing",
+        "regions",
         "revision",
     }
 )
@@ -36,11 +38,11 @@ class Moving:
     def __init__(self, build: Callable[[Provider], Credential]) -> None:
         self._build = build
         self._latest: dict[tuple[str, Secret | None], tuple[dict[str, object], Credential]] = {}
-        """by provider and its key, with what the credential was made of"""
+        """by provider, or region, and key, with what the credential was made of"""
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def of(self, provider: Provider) -> Credential:
-        made_of, place = _essence(provider), (provider.name, provider.api_key)
+        made_of, place = _essence(provider), (provider.full_name, provider.api_key)
         known = self._latest.get(place)
         if known is not None and known[0] == made_of:
             return known[1]

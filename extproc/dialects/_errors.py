@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 
 from extproc.model.dialect import Headers
 from extproc.model.errors import (
+    CREDENTIAL_REFUSED,
     BudgetSpent,
     GatewayError,
     InvalidRequest,
@@ -92,7 +93,7 @@ def refused_us(status: int) -> GatewayError:
         f"the provider refused the gateway's own credential (status {status}); "
         "whoever runs the gateway must look at the provider's api_key"
     )
-    return UpstreamBad(message, origin=Origin.PROVIDER, code="provider_credential_refused")
+    return UpstreamBad(message, origin=Origin.PROVIDER, code=CREDENTIAL_REFUSED)
 
 
 def unreadable(status: int, retry_after: float | None) -> GatewayError:

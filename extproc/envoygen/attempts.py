@@ -4,7 +4,7 @@ An exchange that may need several attempts, or a look at a reply before it goes
 out, is routed to the cluster `attempt`, which leads here. A second ext_proc
 filter asks the worker that holds the exchange: it renders the attempt, and
 answers with `x-sluice-again` where the next one is to be made, on which the
-cluster's retry policy makes it. Nothing else is ever retried. The hop is there
+retry policy of the route to here makes it. Nothing else is ever retried. The hop is there
 even if no model needs it: it costs nothing then, and no reload adds or removes it.
 """
 
@@ -19,12 +19,14 @@ from extproc.config.names import (
     CALL_STATE,
     DEST_HEADER,
     DEST_STATE,
+    END_HEADER,
     EXT_PROC_CLUSTER,
     HOLD_HEADER,
     LENGTH,
     PLAN_NAMESPACE,
     ROLE_METADATA,
     ROUTE_NAMESPACE,
+    WHOLE,
 )
 from extproc.config.schema import Limits, Settings
 from extproc.envoygen.clusters import POOL_IDLE, options
@@ -44,19 +46,24 @@ from extproc.envoygen.nodes import (
     set_header,
     typed,
 )
-from extproc.envoygen.routes import WIDE, as_told, flowing
+from extproc.envoygen.routes import WIDE, as_told, flowing, where_told
 
-MOST_ATTEMPTS = 16
-"""a guard: the worker ends an exchange's list of targets long before"""
-_AT_ONCE = "0.001s"
-"""the shortest back-off that Envoy knows: the worker waits, where that helps"""
+_LUA = "envoy.filters.http.lua"
+_LUA_PER_ROUTE = "envoy.extensions.filters.http.lua.v3.LuaPerRoute"
+_HOLD = """
+function envoy_on_response(reply)
+  local head = reply:headers()
+  local length = tonumber(head:get("content-length") or "0")
+  if head:get(":status"):sub(1, 1) == "2" and length and length <= MOST then reply:body() end
+end
+"""
 _HEADERS = 220
 _HEADERS_KB = 96
 """of a reply: more than a provider's may have, for the codecs in between add their own"""
 
 
 def cluster() -> Node:
-    """What leads to the hop, with the only retry policy for requests that there is."""
+    """What leads to the hop."""
     address: Node = {"envoy_internal_address": {"server_listener_name": ATTEMPT_CLUSTER}}
     clear = extension(
         "envoy.transport_sockets.raw_buffer",
@@ -80,12 +87,6 @@ def cluster() -> Node:
                 "max_response_headers_kb": _HEADERS_KB,
             },
             explicit_http_config={"http_protocol_options": {}},
-            retry_policy={
-                "retry_on": "retriable-headers",
-                "retriable_headers": [{"name": AGAIN_HEADER, "present_match": True}],
-                "num_retries": MOST_ATTEMPTS,
-                "retry_back_off": {"base_interval": _AT_ONCE, "max_interval": _AT_ONCE},
-            },
         ),
     )
 
@@ -102,13 +103,20 @@ def listener(settings: Settings) -> Node:
         skip_xff_append=True,
         server_header_transformation="PASS_THROUGH",
         scheme_header_transformation={"match_upstream": True},
-        # the exchange outside has its own limit on silence
+        # the way here has a limit on silence
         stream_idle_timeout="0s",
         # else the outside hears of a reset a second later
         delayed_close_timeout="0s",
         local_reply_config=_broken(),
         route_config=_routes(settings.limits),
-        http_filters=[_kept_in_mind(), _ext_proc(settings), _length(), narrow(), router()],
+        http_filters=[
+            _kept_in_mind(),
+            _ext_proc(settings),
+            _length(),
+            narrow(),
+            _whole(settings.limits),
+            router(),
+        ],
     )
     return typed(
         "envoy.config.listener.v3.Listener",
@@ -120,15 +128,33 @@ def listener(settings: Settings) -> Node:
 
 
 def _broken() -> Node:
-    """A reply that breaks while it is held becomes Envoy's own, which asks for the next attempt."""
+    """A reply that breaks while it is held becomes Envoy's own, which asks for the next attempt.
+
+    So does one that is more than may be held, and then nobody else is asked.
+    """
+    more = {"default_value": 500, "runtime_key": "sluice.attempt.status"}
     return {
         "mappers": [
             {
                 "filter": {"response_flag_filter": {"flags": ["UC", "UPE", "UR"]}},
                 "headers_to_add": [set_header(AGAIN_HEADER, "%RESPONSE_FLAGS%")],
-            }
+            },
+            {
+                "filter": {"status_code_filter": {"comparison": {"op": "EQ", "value": more}}},
+                "headers_to_add": [set_header(END_HEADER, "%RESPONSE_CODE_DETAILS%")],
+            },
         ]
     }
+
+
+def _whole(limits: Limits) -> Node:
+    """Holds a good reply until it is whole, on the one route that has it enabled, before the worker
+    sees its head. One whose length is above the limit is not held: its head is refused."""
+    return extension(
+        _LUA,
+        "envoy.extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": _HOLD.replace("MOST", str(limits.body))},
+    )
 
 
 def _kept_in_mind() -> Node:
@@ -207,9 +233,18 @@ def _routes(limits: Limits) -> Node:
                 # with room for what rendering adds to a client's body
                 "request_body_buffer_limit": 2 * limits.body,
                 "request_headers_to_remove": ["x-forwarded-proto"],
-                "typed_per_filter_config": WIDE,
+                "typed_per_filter_config": {**WIDE, _LUA: typed(_LUA_PER_ROUTE, disabled=True)},
                 "routes": [
                     # found when the worker has spoken: how it is asked was settled before
+                    {
+                        "match": where_told(WHOLE, "1"),
+                        "route": as_told(0),
+                        # nothing of its own: the listener's script
+                        "typed_per_filter_config": {
+                            **WIDE,
+                            _LUA: typed(_LUA_PER_ROUTE, filter_context={}),
+                        },
+                    },
                     *flowing(limits, as_told(0)),
                     {"match": {"prefix": "/", "headers": [held]}, "route": as_told(0)},
                     {

@@ -85,8 +85,9 @@ def clusters(settings: Settings, layout: Layout, roots: Path | None) -> list[Nod
 
 
 def available(settings: Settings) -> list[Provider]:
-    """The providers that can be used, by name."""
-    return [p for _, p in sorted(settings.providers.items()) if p.unavailable is None]
+    """The providers that can be used, by name; one with several regions once for each."""
+    usable = (p for _, p in sorted(settings.providers.items()) if p.unavailable is None)
+    return [region for provider in usable for region in provider.by_region()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def _deny() -> Node:
 
 def _provider(provider: Provider, limits: Limits, roots: Path | None) -> Node:
     target = origin(provider)
-    name = provider_cluster(provider.name, provider.revision)
+    name = provider_cluster(provider.full_name, provider.revision)
     secured: Node = {}
     if target.https:
         secured = {"transport_socket": tls.upstream(provider, target.host, roots)}

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 from extproc.config.layout import Layout
-from extproc.config.names import COPIES_LISTENER, SHADOW_HEADER
+from extproc.config.names import COPIES_LISTENER, PROBE, SHADOW_HEADER
 from extproc.config.schema import Limits, Server, Settings
 from extproc.envoygen import cuts, tls, tunnels
 from extproc.envoygen.access_log import access_log
@@ -32,6 +32,7 @@ from extproc.envoygen.nodes import (
     extension,
     is_ip,
     pipe,
+    planned,
     seconds,
     typed,
     watched,
@@ -85,7 +86,7 @@ def _ours(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -> 
         COPIES_LISTENER,
         layout,
         replies,
-        [*(access_log(layout, shadow="yes") if settings.log.access else []), *cuts.logs(settings)],
+        [*(_own_log(layout) if settings.log.access else []), *cuts.logs(settings)],
         **_time_and_size(settings.limits, _OUR_HEADERS, _OUR_HEADER_BYTES),
         **_identity(),
         # whoever posts waits for the end of the connection
@@ -101,6 +102,14 @@ def _ours(settings: Settings, layout: Layout, replies: Sequence[LocalReply]) -> 
         ignore_global_conn_limit=True,
         filter_chains=[{"filters": [manager]}],
     )
+
+
+def _own_log(layout: Layout) -> list[Node]:
+    """Copies and probes, told apart by what a worker said."""
+    copies, probes = access_log(layout, shadow="yes"), access_log(layout, probe="yes")
+    no = planned(PROBE, "no", when_absent=True)
+    yes = planned(PROBE, "yes", when_absent=False)
+    return [{**one, "filter": no} for one in copies] + [{**one, "filter": yes} for one in probes]
 
 
 def _manager(

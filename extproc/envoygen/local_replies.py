@@ -40,8 +40,9 @@ class LocalReply:
 
     `dialect` is the dialect's name. `paths` are where it answers; none at all
     means every request, also one whose path was never read. `status` is the
-    status it is for, None for any. `headers` and `body` are sent as they are,
-    with `@CALL_ID@` replaced.
+    status it is for, None for any; `flags` are Envoy's response flags, of which one must
+    be there. `headers` and `body` are sent as they are, with `@CALL_ID@` replaced.
+    `origin` is whose failure it is.
     """
 
     dialect: str
@@ -50,12 +51,14 @@ class LocalReply:
     content_type: str
     body: str
     headers: tuple[tuple[str, str], ...] = ()
+    flags: tuple[str, ...] = ()
+    origin: str = "gateway"
 
     @property
-    def rank(self) -> tuple[bool, bool, bool]:
-        """Told apart by a header, then by the path, then by the status."""
+    def rank(self) -> tuple[bool, bool, bool, bool]:
+        """Told apart by a header, then by the path, then by the status, then by the flags."""
         told_apart = any(path.header for path in self.paths)
-        return not told_apart, not self.paths, self.status is None
+        return not told_apart, not self.paths, self.status is None, not self.flags
 
 
 def local_reply_config(replies: Sequence[LocalReply]) -> Node:
@@ -68,6 +71,8 @@ def _mapper(reply: LocalReply) -> Node:
     filters = [planned(ANSWERED, "never", when_absent=True)]
     if reply.status is not None:
         filters.append(_status(reply.status))
+    if reply.flags:
+        filters.append({"response_flag_filter": {"flags": list(reply.flags)}})
     if reply.paths:
         # a worker changes the path, and then it speaks of the provider's dialect
         filters.append(planned(DIALECT, reply.dialect, when_absent=True))
@@ -77,7 +82,7 @@ def _mapper(reply: LocalReply) -> Node:
         "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
         "headers_to_add": [
             set_header(CALL_HEADER, CALL_ID_OR_TIME),
-            set_header(ERROR_ORIGIN_HEADER, "gateway"),
+            set_header(ERROR_ORIGIN_HEADER, reply.origin),
             *(set_header(name, _format(value)) for name, value in reply.headers),
         ],
         "body_format_override": {

@@ -7,11 +7,15 @@ named ends at the deny cluster, which has no host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from extproc.config.names import (
     ADMIN_CLUSTER,
+    AGAIN_HEADER,
     CALL_HEADER,
     COPIES_LISTENER,
     DENY_CLUSTER,
+    DEST_HEADER,
     FLOW_BUFFERS,
     FLOWS,
     MANAGEMENT_PATHS,
@@ -35,6 +39,10 @@ from extproc.envoygen.nodes import (
 )
 
 MANAGEMENT_TIMEOUT = 30.0
+MOST_ATTEMPTS = 16
+"""of an exchange: a guard; the worker ends its list of targets long before"""
+_AT_ONCE = "0.001s"
+"""the shortest back-off that Envoy knows: the worker waits, where that helps"""
 _NARROW = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 WIDE: Node = {NARROW: typed(_NARROW, disabled=True)}
 """a virtual host's `typed_per_filter_config`: only the routes of `flowing` narrow anything"""
@@ -53,6 +61,8 @@ def routes_of_ours(limits: Limits) -> Node:
 
 def _table(name: str, limits: Limits, particular: list[Node]) -> Node:
     model = as_told(limits.idle_timeout)
+    hop = _to_hop(limits)
+    to_hop: Node = {"name": DEST_HEADER, "present_match": True}
     host: Node = {
         "name": "all",
         "domains": ["*"],
@@ -65,6 +75,9 @@ def _table(name: str, limits: Limits, particular: list[Node]) -> Node:
         "request_headers_to_remove": ["x-forwarded-proto"],
         "routes": [
             *particular,
+            # what comes through the hop has a limit on each attempt's silence (`attempts`)
+            *flowing(limits, hop, to_hop),
+            {"match": {"prefix": "/", "headers": [to_hop]}, "route": hop},
             # a stream may last as long as it speaks; silence is what ends it
             *flowing(limits, model),
             {"match": {"prefix": "/"}, "route": model},
@@ -93,22 +106,48 @@ def _management() -> list[Node]:
     ]
 
 
-def flowing(limits: Limits, action: Node) -> list[Node]:
+def flowing(limits: Limits, action: Node, *headers: Node) -> list[Node]:
     """Routes with this RouteAction for replies that flow: of one no more is held than its route says.
 
     A worker's answer picks one, into which the request fits: Envoy buffers it once more.
+    `headers` have to match too.
     """
-    return [_narrowed(size, action) for size in FLOW_BUFFERS if size < limits.body]
+    return [_narrowed(size, action, headers) for size in FLOW_BUFFERS if size < limits.body]
 
 
-def _narrowed(size: int, action: Node) -> Node:
-    plan = {
-        "filter": PLAN_NAMESPACE,
-        "path": [{"key": FLOWS}],
-        "value": {"string_match": {"exact": str(size)}},
+def _to_hop(limits: Limits) -> Node:
+    """A RouteAction with the only retry policy for requests that there is.
+
+    The next attempt follows on a worker's word. It also does where the hop broke one off before
+    its reply's head, or one was silent for too long: the worker, asked for the next, knows.
+    """
+    silence = limits.idle_timeout
+    policy = {
+        "retry_on": "retriable-headers,reset",
+        "retriable_headers": [{"name": AGAIN_HEADER, "present_match": True}],
+        "num_retries": MOST_ATTEMPTS,
+        # goes on after the head: a stream's silence is bounded too
+        "per_try_idle_timeout": seconds(silence),
+        "retry_back_off": {"base_interval": _AT_ONCE, "max_interval": _AT_ONCE},
     }
+    told = as_told((MOST_ATTEMPTS + 1) * silence)
+    return {**told, "flush_timeout": seconds(silence), "retry_policy": policy}
+
+
+def where_told(key: str, value: str) -> Node:
+    """A RouteMatch for what a worker's answer has so in PLAN_NAMESPACE."""
+    told = {
+        "filter": PLAN_NAMESPACE,
+        "path": [{"key": key}],
+        "value": {"string_match": {"exact": value}},
+    }
+    return {"prefix": "/", "dynamic_metadata": [told]}
+
+
+def _narrowed(size: int, action: Node, headers: Sequence[Node]) -> Node:
+    match = where_told(FLOWS, str(size))
     return {
-        "match": {"prefix": "/", "dynamic_metadata": [plan]},
+        "match": {**match, "headers": list(headers)} if headers else match,
         "route": action,
         # the router raises the limit to its route's
         "request_body_buffer_limit": size,

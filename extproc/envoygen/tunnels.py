@@ -28,7 +28,7 @@ from extproc.envoygen.nodes import (
 
 def name_of(provider: Provider) -> str:
     """Of the inner listener, and of the cluster that holds the proxy."""
-    return f"{provider_cluster(provider.name, provider.revision)}-proxy"
+    return f"{provider_cluster(provider.full_name, provider.revision)}-proxy"
 
 
 def address(provider: Provider) -> Node:

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from extproc.config.names import AGAIN_HEADER, FLOW_BUFFERS
-from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes, is_content, of_error
+from extproc.flow.failures import VIA_UPSTREAM, Notes, in_body, is_content, of_error
 from extproc.flow.messages import Continue, ResponseBody, ResponseHead
 from extproc.flow.reply import Returning, network_error
 from extproc.model.call import Failure
@@ -232,11 +232,11 @@ class Attempt:
         good = 200 <= head.status < 300
         self._until_content = good and head.streams and course.window is not None
         # A whole reply is read where a trigger asks for it, a stream only up to its first content.
+        assert self.notes is not None and self._rendered is not None
         if not self._until_content and (
-            (good and head.streams) or not (course.triggers & IN_BODIES)
+            (good and head.streams) or not in_body(course.triggers, self.notes.to, head.status)
         ):
             return False
-        assert self.notes is not None and self._rendered is not None
         self._decoder = self.notes.to.dialect.decoder(head, self._rendered)
         seconds = _JUDGING_SECONDS if course.window is None else course.window.seconds
         until = course.clock.monotonic() + seconds

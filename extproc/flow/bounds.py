@@ -29,3 +29,12 @@ def within(size: int, limit: int) -> None:
     """Raises TooLarge."""
     if size > limit:
         raise TooLarge(f"The request body has {size} bytes; the limit is {limit}.")
+
+
+def check_unseen(*, looked_at: bool) -> None:
+    """Of an upload that nobody holds. Raises `TooLarge` where a stage must look at what requests say."""
+    if looked_at:
+        raise TooLarge(
+            "An upload above the body limit cannot be looked at, and this gateway's policy"
+            " looks at every request."
+        )

@@ -1,4 +1,4 @@
-"""Shadow copies: what leaves as one, and how one that comes back is known.
+"""Shadow copies: what leaves as one, and how one that comes back is known; so are probes.
 
 A copy is the client's own request, sent once more through the private listener: it passes the
 same stages, in the same caller's name, and goes to the one target that was drawn for it. What
@@ -29,6 +29,8 @@ LIFE = 30.0
 LONGEST_NAME = 1024
 """characters of a model's, which a client may choose and a token has to hold"""
 _LEAST_KEY = 16
+_OF_A_PROBE = 2
+"""of a token's members: what a probe's has beside its end and its number"""
 _STAYS = frozenset(
     (
         *KEY_HEADERS,
@@ -62,8 +64,17 @@ class Shadow:
     asked: str
 
 
+@value
+class Probe:
+    """What a probe is: which one, of which provider, and which `place` (`config.targets`) of it."""
+
+    of: CallId
+    provider: str
+    place: str
+
+
 class Tokens:
-    """Signs what a copy is, and takes each token once. `key` is the same for all workers.
+    """Signs what a request of our own is, and takes each token once. `key` is the same for all workers.
 
     A token says nothing secret, but who holds one may speak in a caller's name: none is ever
     logged, and they travel over a socket that is ours alone. Each worker remembers what it took.
@@ -76,13 +87,17 @@ class Tokens:
         self._clock = clock
         self._taken: dict[CallId, float] = {}
 
-    def issue(self, shadow: Shadow) -> str:
-        who = (shadow.of, shadow.caller, shadow.model, shadow.provider, shadow.asked)
+    def issue(self, own: Shadow | Probe) -> str:
+        match own:
+            case Shadow(of, caller, model, provider, asked):
+                who = (of, caller, model, provider, asked)
+            case Probe(of, provider, place):
+                who = (of, provider, place)
         fields = (self._clock.time() + LIFE, *who)
         said = urlsafe_b64encode(json.dumps(fields).encode()).decode()
         return f"{said}.{self._mac(said)}"
 
-    def redeem(self, token: str) -> Shadow:
+    def redeem(self, token: str) -> Shadow | Probe:
         """Raises Unauthenticated."""
         said, _, mac = token.rpartition(".")
         if not hmac.compare_digest(mac.encode(), self._mac(said).encode()):
@@ -93,7 +108,7 @@ class Tokens:
         if until < now or of in self._taken:
             raise _refused()
         self._taken[of] = until
-        return Shadow(of, *rest)
+        return Probe(of, *rest) if len(rest) == _OF_A_PROBE else Shadow(of, *rest)
 
     def _forget(self, now: float) -> None:
         """They come in the order of their ends, near enough."""
@@ -126,14 +141,14 @@ class Copying:
         to = drawn.target
         if len(to.model) > LONGEST_NAME:
             return
-        shadow = Shadow(call.id, call.caller.name, plan.name, to.provider, to.model)
+        shadow = Shadow(call.id, call.caller.name, plan.name, drawn.backend.name, to.model)
         token = (SHADOW_HEADER, self._tokens.issue(shadow))
         path = f"{head.path}?{head.query}" if head.query else head.path
         self._copies.post(
             Copy(to.provider, head.method, path, (*_own(head.headers), token), request.raw)
         )
 
-    def known(self, token: str) -> Shadow:
+    def known(self, token: str) -> Shadow | Probe:
         """What a request is that brings this token. Raises Unauthenticated."""
         return self._tokens.redeem(token)
 

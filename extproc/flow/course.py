@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
+from extproc.config.names import END_HEADER
 from extproc.flow.attempt import MOST_HELD, Attempt, End, Stage
-from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes
+from extproc.flow.cuts import broke, silent
+from extproc.flow.failures import IN_BODIES, VIA_UPSTREAM, Notes, reads_bodies
 from extproc.flow.machine import Machine
 from extproc.flow.messages import Continue, ResponseHead
 from extproc.flow.record import Record
@@ -47,6 +49,7 @@ class Course:
         "_closed",
         "_current",
         "_health",
+        "_idle",
         "_next",
         "_original",
         "_plan",
@@ -75,17 +78,20 @@ class Course:
         *,
         stream: bool,
         deadline: float | None,
+        idle: float,
     ) -> None:
-        """`deadline` is on `clock`."""
+        """`deadline` is on `clock`; `idle` is the seconds of silence after which Envoy gives an
+        attempt up."""
         self._plan = plan
         self._record = record
         self._health = health
+        self._idle = idle
         self._sends = sends
         self.clock = clock
         self.deadline = deadline
         self.triggers = plan.triggers
         self.window = plan.window if stream else None
-        self.holds = self.window is not None or bool(plan.triggers & IN_BODIES)
+        self.holds = self.window is not None or reads_bodies(plan.triggers, plan.targets)
         self.most_held = min(self.window.bytes, MOST_HELD) if self.window else MOST_HELD
         self._at = 0
         self._next: tuple[Planned, float] | None = None
@@ -167,15 +173,12 @@ class Course:
     async def begin(self, attempt: Attempt, headers: Mapping[str, str]) -> Continue | End:
         """Renders the attempt for the target that was taken. Whoever is undecided before it was lost."""
         before, self._current = self._current, attempt
-        if self.passed is not None:
-            # Its reply broke before a byte had gone out, or it would not be asked again.
-            self._settle(self.passed, Failure.RESET)
-            self.error, self.passed = self._broke(self.passed), None
-            self._closed = True
-        elif before is not None and before.undecided:
-            self._lost(before)
-            if self.goes_on(Failure.RESET):
-                self._record.why += (fallback(Failure.RESET),)
+        # One that has passed is followed only where its reply broke before its head was outside.
+        if before is not None and (before is self.passed or before.undecided):
+            self.passed = None
+            failure = self._lost(before)
+            if self.goes_on(failure):
+                self._record.why += (fallback(failure),)
             else:
                 self._closed = True
         while not self._closed and (self._next is not None or self._take()):
@@ -223,12 +226,35 @@ class Course:
         self.error = attempt.error
         self._settle(attempt, failure)
 
-    def _lost(self, attempt: Attempt) -> None:
-        """A reply broke while it was held, or before its head."""
+    def _lost(self, attempt: Attempt) -> Failure:
+        """A reply broke or fell silent while it was held, or before its head."""
+        notes = attempt.notes
+        assert notes is not None
+        attempt.lost()
+        if attempt.stage is not Stage.LOST:
+            attempt.ended = self.clock.monotonic()
+        attempt.stage = Stage.OVER
+        provider = notes.to.target.provider
+        since = notes.began if notes.head_at is None else notes.head_at
+        begun = notes.head_at is not None
+        if attempt.ended - since > self._idle - TOO_LATE:
+            failure, error = Failure.TIMEOUT, silent(provider, begun=begun)
+        else:
+            failure, error = Failure.RESET, broke(provider, begun=begun)
+        self.error = error
+        self._settle(attempt, failure)
+        return failure
+
+    def _too_long(self, attempt: Attempt) -> None:
+        """The hop holds a whole reply, and this one is more than it holds."""
+        assert attempt.notes is not None
         attempt.lost()
         attempt.stage = Stage.OVER
-        self.error = self._broke(attempt)
-        self._settle(attempt, Failure.RESET)
+        self.error = UpstreamBad(
+            f"Provider {attempt.notes.to.target.provider} sent a longer reply than this gateway takes.",
+            origin=Origin.PROVIDER,
+        )
+        self._settle(attempt, Failure.STREAM_ERROR)
 
     def _settle(self, attempt: Attempt, failure: Failure | None) -> None:
         """Counts it, for good: whoever settles an attempt makes sure that nobody else will."""
@@ -255,7 +281,9 @@ class Course:
         current = self._current
         if current is not None and current.undecided:
             assert current.notes is not None
-            if current.stage is Stage.LOST:
+            if END_HEADER in head.headers:
+                self._too_long(current)
+            elif current.stage is Stage.LOST:
                 self._lost(current)
             else:
                 current.lost()
@@ -271,15 +299,6 @@ class Course:
         assert notes is not None
         bad = notes.status >= 400 or notes.details != VIA_UPSTREAM
         return self._original if bad and self._original is not None else passed
-
-    def _broke(self, attempt: Attempt) -> GatewayError:
-        assert attempt.notes is not None
-        return UpstreamBad(
-            f"The connection to provider {attempt.notes.to.target.provider} broke"
-            " before it answered.",
-            code="connection_lost",
-            origin=Origin.NETWORK,
-        )
 
     def _nothing(self, head: ResponseHead | None = None) -> GatewayError:
         """No attempt came to anything, and nobody said why: the way to the hop itself failed."""
@@ -314,7 +333,7 @@ class Course:
             last.notes.usage = self._record.usage
             if last.notes.first_at is None:
                 last.notes.first_at = self._record.first_byte
-            self._settle(last, last.notes.last(outcome))
+            self._settle(last, last.notes.last(outcome, self._record.error_code))
         elif last.undecided:
             last.lost()
             last.stage = Stage.OVER
@@ -322,12 +341,16 @@ class Course:
 
 
 def _again(to: Planned, before: Planned, after: Failure | None) -> bool:
-    """Whether the same is asked once more. Another key is another one, unless what failed is not
-    the key's fault."""
+    """Whether the same is asked once more. Another region is another one; so is another key, unless
+    what failed is not the key's fault."""
     if to.key == before.key:
         return True
     one, other = to.target, before.target
-    same = one.provider == other.provider and one.model == other.model
+    same = (one.provider, one.region_name, one.model) == (
+        other.provider,
+        other.region_name,
+        other.model,
+    )
     return same and after is not None and after not in _OF_A_KEY
 
 
@@ -367,7 +390,7 @@ def tell_of_one(machine: Machine, notes: Notes, record: Record) -> None:
     notes.usage = record.usage
     if notes.first_at is None:
         notes.first_at = record.first_byte
-    failure = notes.last(record.outcome) if record.attempts else Failure.OURS
+    failure = notes.last(record.outcome, record.error_code) if record.attempts else Failure.OURS
     tried = notes.tried(failure, record.ended)
     if record.attempts:
         record.tried = (tried,)

@@ -17,6 +17,8 @@ CLIENTS_FLAGS = frozenset({"DC", "DR", "DPE"})
 """of Envoy's response flags those that say that the client left, or broke the protocol"""
 IDLE = "SI"
 """nothing moved for `limits.idle_timeout`, in either direction"""
+IDLE_ATTEMPT = "per_try_idle_timeout"
+"""in the details: the same, of what came through the hop"""
 UNREAD = 16 * 1024
 """bytes: before more than these have gone out, Envoy waits for no client"""
 
@@ -35,10 +37,10 @@ def ended_by(cut: Cut, record: Record, notes: Notes | None) -> None:
     if cut.flags & CLIENTS_FLAGS:
         return
     provider = record.target.provider if record.target is not None else ""
-    if IDLE not in cut.flags:
-        failure, error = Failure.RESET, _broke(provider)
+    if IDLE not in cut.flags and IDLE_ATTEMPT not in cut.details:
+        failure, error = Failure.RESET, broke(provider)
     elif record.bytes_out <= UNREAD:
-        failure, error = Failure.TIMEOUT, _silent(provider)
+        failure, error = Failure.TIMEOUT, silent(provider)
     else:
         # A client that reads nothing more makes Envoy read nothing more: nobody knows who it was.
         record.error, record.error_code = "Nothing moved for limits.idle_timeout.", "idle_timeout"
@@ -51,13 +53,16 @@ def ended_by(cut: Cut, record: Record, notes: Notes | None) -> None:
         notes.failure = failure
 
 
-def _broke(provider: str) -> GatewayError:
+def broke(provider: str, *, begun: bool = True) -> GatewayError:
+    """`begun`: its reply had."""
+    when = "in the midst of its reply" if begun else "before it answered"
     return UpstreamBad(
-        f"The connection to provider {provider} broke in the midst of its reply.",
+        f"The connection to provider {provider} broke {when}.",
         code="connection_lost",
         origin=Origin.NETWORK,
     )
 
 
-def _silent(provider: str) -> GatewayError:
-    return Timeout(f"Provider {provider} began its reply and fell silent.", origin=Origin.NETWORK)
+def silent(provider: str, *, begun: bool = True) -> GatewayError:
+    did = "began its reply and fell silent" if begun else "did not answer in time"
+    return Timeout(f"Provider {provider} {did}.", origin=Origin.NETWORK)

@@ -19,7 +19,7 @@ from extproc.flow.messages import Continue, Outgoing, ResponseHead, Route
 from extproc.flow.pipeline import Pipeline
 from extproc.flow.record import Record
 from extproc.flow.reply import Returning
-from extproc.flow.sending import carried, in_words_of, leave, narrow, prepared
+from extproc.flow.sending import carried, in_words_of, kept, leave, prepared
 from extproc.model.call import Attempt as Try
 from extproc.model.call import Call
 from extproc.model.dialect import Dialect, Rendered, RequestHead
@@ -92,7 +92,7 @@ class Departing:
         notes = Notes(number, to, self.machine.clock.monotonic())
         returning.watch(notes)
         attempt.asked(notes, rendered, returning, asked)
-        plan = narrow(asked, len(rendered.body))
+        plan = kept(asked, len(rendered.body))
         return replace(out, set=(*out.set, *own), route=Route(out.route.clusters, plan))
 
     def _returning(

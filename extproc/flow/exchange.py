@@ -1,6 +1,7 @@
 """The state machine of one HTTP exchange: a message in, its answer out, no gRPC in sight.
 
     HEAD --RequestHead--> BODY --RequestBody--> SENT --ResponseHead--> REPLY --ResponseBody*--> OVER
+    HEAD --RequestHead--> PROBE --ResponseHead--> OVER    (a request of our own: `probing.py`)
       any state --Reply, last body or close()--> OVER
 
 Whatever goes wrong ends in a refusal in the client's own dialect; a request
@@ -16,8 +17,8 @@ from enum import Enum
 
 from extproc.config.names import CALL_HEADER, COUNT_HEADER, SHADOW_HEADER
 from extproc.flow import attempt as hop
-from extproc.flow import bounds, explaining, messages
-from extproc.flow.copying import Shadow
+from extproc.flow import bounds, explaining, messages, probing
+from extproc.flow.copying import Probe, Shadow
 from extproc.flow.course import Course, needs_hop, patience_of, resting, tell_of_one
 from extproc.flow.cuts import Cut, ended_by
 from extproc.flow.departing import Departing
@@ -35,7 +36,7 @@ from extproc.model.call import Attempt, Call, Caller, Outcome
 from extproc.model.chat import NO_OPTIONS, ListModels
 from extproc.model.dialect import Dialect, ReplyContext, RequestHead
 from extproc.model.embed import Count, Routed
-from extproc.model.errors import GatewayError, Internal, TooLarge, Unsupported
+from extproc.model.errors import GatewayError, Internal, Unsupported
 from extproc.model.reply import Event
 from extproc.model.stage import Answer
 from extproc.routing.backend import Plan, Planned
@@ -52,6 +53,7 @@ class State(Enum):
     BODY = "body"
     SENT = "sent"
     REPLY = "reply"
+    PROBE = "probe"
     OVER = "over"
 
 
@@ -155,6 +157,9 @@ class Exchange:
                 return self._on_response_head(message)
             case State.BODY, messages.ResponseHead():
                 return self._on_early_reply(message)
+            case State.PROBE, messages.ResponseHead():
+                self._state = State.OVER
+                return probing.answered(self._machine.snapshot.atlas, message, self.record)
             case _:
                 raise OutOfTurn(f"{type(message).__name__} in state {self._state.value}")
 
@@ -171,7 +176,12 @@ class Exchange:
         )
         record.dialect, record.method, record.path = dialect.name, method, path
         if SHADOW_HEADER in headers:
-            caller = self._shadow_of(headers[SHADOW_HEADER])
+            own = self._machine.known_by(headers[SHADOW_HEADER])
+            if isinstance(own, Probe):
+                self._state = State.PROBE
+                return probing.asking(snapshot.atlas, own, headers, record)
+            self._shadow, record.shadow = own, own.of
+            caller = snapshot.identifier.named(own.caller)
         else:
             caller = snapshot.identifier.identify(headers, query, message.peer)
         record.caller = caller
@@ -194,19 +204,9 @@ class Exchange:
         self._state = State.BODY
         return _READ_ON
 
-    def _shadow_of(self, token: str) -> Caller:
-        """What comes is a copy of ours: whose it is. Raises Unauthenticated."""
-        self._shadow = shadow = self._machine.known_by(token)
-        self.record.shadow = shadow.of
-        return self._machine.snapshot.identifier.named(shadow.caller)
-
     async def _on_upload(self, dialect: Dialect, head: RequestHead, caller: Caller) -> Outgoing:
         """Larger than what we hold: decided on its head alone, and the body passes by."""
-        if self._pipeline.reads_requests:
-            raise TooLarge(
-                "An upload above the body limit cannot be looked at, and this gateway's policy"
-                " looks at every request."
-            )
+        bounds.check_unseen(looked_at=self._pipeline.reads_requests)
         request = dialect.parse_request(head, b"")
         assert not isinstance(request, ListModels)
         return await self._on_routed(dialect, head, caller, request, upload=True)
@@ -340,6 +340,7 @@ class Exchange:
             departing,
             stream=asked.stream,
             deadline=None if patience is None else record.started + patience,
+            idle=machine.snapshot.settings.limits.idle_timeout,
         )
         course.set_out()
         machine.running[record.call_id] = self

@@ -7,12 +7,12 @@ a `Failure`, and a `Tried` in the end. Reads no bodies and decides nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from extproc.flow.messages import ResponseHead
 from extproc.model.call import Failure, Outcome, Tried
-from extproc.model.errors import GatewayError, Kind
+from extproc.model.errors import CREDENTIAL_REFUSED, GatewayError, Kind
 from extproc.model.ports import Clock
 from extproc.model.reply import (
     Counted,
@@ -34,7 +34,7 @@ from extproc.routing.backend import Planned
 
 VIA_UPSTREAM = "via_upstream"
 IN_BODIES = frozenset({Failure.CONTENT_FILTER, Failure.CONTEXT_LENGTH, Failure.BAD_OUTPUT})
-"""those that only a reply's body tells of"""
+"""those that only a reply's body tells of, whatever its status"""
 
 _LONGEST_WAIT = 1e9
 _DETAILS = (
@@ -81,7 +81,21 @@ def of_status(status: int) -> Failure | None:
 
 def of_error(error: GatewayError) -> Failure | None:
     """What an error's body says beyond its status."""
-    return _KINDS.get(error.kind)
+    return Failure.CREDENTIAL if error.code == CREDENTIAL_REFUSED else _KINDS.get(error.kind)
+
+
+def reads_bodies(triggers: Collection[Failure], targets: Iterable[Planned]) -> bool:
+    """Whether a reply's body may be what decides, by whichever of these targets."""
+    if not IN_BODIES.isdisjoint(triggers):
+        return True
+    return Failure.CREDENTIAL in triggers and any(to.dialect.key_refusals for to in targets)
+
+
+def in_body(triggers: Collection[Failure], to: Planned, status: int) -> bool:
+    """Whether the body of a reply with this status may be what decides."""
+    if not IN_BODIES.isdisjoint(triggers):
+        return True
+    return status in to.dialect.key_refusals and Failure.CREDENTIAL in triggers
 
 
 def wait_of(headers: Mapping[str, str], now: float) -> float | None:
@@ -196,8 +210,9 @@ class Notes:
             first_at=self.first_at,
         )
 
-    def last(self, outcome: Outcome) -> Failure | None:
-        """How the attempt ended whose reply went to the client, by what became of the exchange."""
+    def last(self, outcome: Outcome, code: str | None) -> Failure | None:
+        """How the attempt ended whose reply went to the client, by what became of the exchange;
+        `code` is its error's."""
         match outcome:
             case Outcome.OK:
                 return None
@@ -208,5 +223,8 @@ class Notes:
             case Outcome.BROKEN:
                 return self.failure or Failure.RESET
             case Outcome.PROVIDER_ERROR:
-                broke = self.failure is None and self.status < 400
-                return Failure.STREAM_ERROR if broke else self.failure
+                if self.failure is not None:
+                    return self.failure
+                if self.status < 400:
+                    return Failure.STREAM_ERROR
+                return Failure.CREDENTIAL if code == CREDENTIAL_REFUSED else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from extproc.flow.copying import Copying, Shadow
+from extproc.flow.copying import Copying, Probe, Shadow
 from extproc.flow.live import Live
 from extproc.flow.snapshot import Snapshot
 from extproc.model.call import CallId
@@ -35,7 +35,7 @@ class Machine:
     running: dict[CallId, Exchange] = field(default_factory=dict[CallId, "Exchange"])
     """exchanges whose attempts come through the hop"""
     copying: Copying | None = None
-    """where shadow copies go, and how they are known again; without one, none is made"""
+    """where shadow copies go, and how what is ours is known again; without one, none is made"""
     mark: Mark = ()
     """what a plan says of this worker, so that Envoy's log finds it"""
 
@@ -46,7 +46,7 @@ class Machine:
             self.known = Health(self.snapshot.settings.routing, self.clock)
         return self.known
 
-    def known_by(self, token: str) -> Shadow:
+    def known_by(self, token: str) -> Shadow | Probe:
         """What a request of ours is that came back. Raises Unauthenticated."""
         if self.copying is None:
             raise Unauthenticated("No request of the gateway's own is expected.")

@@ -15,6 +15,7 @@ from extproc.config.names import (
     FLOW_BUFFERS,
     FLOWS,
     HOLD_HEADER,
+    WHOLE,
 )
 from extproc.flow.machine import Mark
 from extproc.flow.messages import Continue, Mode, Route
@@ -36,6 +37,7 @@ VERBOSE = "verbose"
 """what a client says in `x-sluice-why` to be told of a plain exchange too"""
 _REMEMBERED = 1024
 _NARROW = tuple((size, ((FLOWS, str(size)),)) for size in FLOW_BUFFERS)
+_WHOLE = ((WHOLE, "1"),)
 _MOST_TOLD = 32
 _LONGEST_TOLD = 64
 
@@ -108,6 +110,11 @@ def narrow(asked: Routed, size: int) -> tuple[tuple[str, str], ...]:
             if size <= most:
                 return told
     return ()
+
+
+def kept(asked: Routed, size: int) -> tuple[tuple[str, str], ...]:
+    """As `narrow`, for an attempt that others may follow: what does not flow is held until it is whole."""
+    return narrow(asked, size) if flows(asked) else _WHOLE
 
 
 def leave(

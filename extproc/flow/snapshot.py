@@ -134,22 +134,18 @@ def compile_snapshot(
             unavailable[name] = f"dialect {provider.dialect} is not built in yet"
         else:
             backends[name] = compile_backend(provider, spoken, registry.credential)
+    error_dialect = registry.dialects[ERROR_DIALECT]
+    atlas = compile_atlas(settings, backends, unavailable, registry.dialects, error_dialect)
     stages = _stages(settings, registry, ports)
     special = sorted({e.header for d in registry.dialects.values() for e in d.endpoints} - {""})
     return Snapshot(
         settings=settings,
         identifier=Identifier(settings.keys, secret),
         dialects=registry.dialects,
-        atlas=compile_atlas(
-            settings,
-            backends,
-            unavailable,
-            registry.dialects,
-            registry.dialects[ERROR_DIALECT],
-        ),
+        atlas=atlas,
         stages=tuple(s.make if isinstance(s, OnWish) else s for s in stages),
         standing=tuple(s for s in stages if not isinstance(s, OnWish)),
-        cards=_cards(settings, backends),
+        cards=_cards(settings, atlas.backends),
         paths=_paths(registry.dialects.values(), ""),
         special=tuple((h, _paths(registry.dialects.values(), h)) for h in special),
     )

@@ -10,7 +10,8 @@ that order. Durations are `5ms`, `2s` or a bare number in the unit given below.
 
     status=N         answer with this status; from 400 up with an error body
     body=html|empty  the body beside `status`: a web page, or nothing
-    refuse=KIND      the provider's own refusal: context_length, content_filter or quota
+    refuse=KIND      the provider's own refusal: context_length, content_filter, quota or
+                     unknown_key
     retry-after=V    the header, as it stands
     delay=S          seconds before the reply's first byte
     reset            TCP reset in place of a reply
@@ -50,7 +51,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-KINDS = ("context_length", "content_filter", "quota")
+KINDS = ("context_length", "content_filter", "quota", "unknown_key")
 """of refusals"""
 _PROMPT = re.compile(rb"\[\[mock\s+([^\]]*)\]\]")
 _MODEL = re.compile(rb'"model"\s*:\s*"[^";\\]*;([^"\\]*)"')

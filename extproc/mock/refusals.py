@@ -3,7 +3,7 @@ and envelope.
 
 Takes a speaker and a kind of `refuse=KIND`, gives its `Answer`. A language without a
 word of its own for a kind answers as OpenAI would, in its own envelope. Google tells
-of a blocked prompt in a good reply.
+of a blocked prompt in a good reply, and of a key that it does not know as of a bad request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 from extproc.mock.answer import IDENT, Answer, Asked, Speaker
 from extproc.mock.faults import KINDS
 
-CONTEXT, FILTER, QUOTA = KINDS
+CONTEXT, FILTER, QUOTA, KEY = KINDS
 
 _WORDS: Mapping[tuple[str, str], str] = {
     ("anthropic_messages", CONTEXT): "prompt is too long: 210000 tokens > 200000 maximum",
@@ -27,6 +27,7 @@ _WORDS: Mapping[tuple[str, str], str] = {
     ("gemini_generate", CONTEXT): (
         "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
     ),
+    ("gemini_generate", KEY): "API key not valid. Please pass a valid API key.",
 }
 _OPENAI: Mapping[str, tuple[str, str]] = {
     CONTEXT: (
@@ -43,6 +44,7 @@ _OPENAI: Mapping[str, tuple[str, str]] = {
         "You exceeded your current quota, please check your plan and billing details.",
         "insufficient_quota",
     ),
+    KEY: ("Incorrect API key provided.", "invalid_api_key"),
 }
 
 
@@ -51,11 +53,15 @@ def refusal(kind: str, asked: Asked, speaker: Speaker) -> Answer:
     if (speaker.name, kind) == ("gemini_generate", FILTER):
         return _blocked(asked)
     message, code = _OPENAI[kind]
-    openai = speaker.name.startswith("openai_")
+    openai, google = speaker.name.startswith("openai_"), speaker.name == "gemini_generate"
     status = 400
     if kind == QUOTA:
-        status = 429 if openai or speaker.name == "gemini_generate" else 402
+        status = 429 if openai or google else 402
+    elif kind == KEY and not google:
+        status = 401
     answer = speaker.error(status, _WORDS.get((speaker.name, kind), message))
+    if google and kind == KEY:
+        return _explained(answer, "API_KEY_INVALID")
     if not openai:
         return answer
     body = cast("dict[str, dict[str, object]]", orjson.loads(answer.body))
@@ -63,6 +69,14 @@ def refusal(kind: str, asked: Asked, speaker: Speaker) -> Answer:
     if kind == QUOTA:
         error["type"] = code
     return replace(answer, body=orjson.dumps({**body, "error": error}))
+
+
+def _explained(answer: Answer, reason: str) -> Answer:
+    """Google's error with a machine's word for it."""
+    body = cast("dict[str, dict[str, object]]", orjson.loads(answer.body))
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    details = [{"@type": kind, "reason": reason, "domain": "googleapis.com"}]
+    return replace(answer, body=orjson.dumps({"error": {**body["error"], "details": details}}))
 
 
 def _blocked(asked: Asked) -> Answer:

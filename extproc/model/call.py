@@ -122,11 +122,19 @@ class Price:
         return each
 
 
+def apart(region: str, key: str) -> str:
+    """What tells one of a provider's regions and keys from the others; empty where it has one."""
+    if not region:
+        return f"#{key}" if key else ""
+    return f"@{region}#{key}" if key else f"@{region}"
+
+
 @value
 class Target:
     """One backend that can answer: a provider and the model's name over there.
 
-    `key_name` tells the provider's keys apart where it has several; else it is empty.
+    `region_name` and `key_name` tell the provider's regions and keys apart where it has several;
+    else they are empty.
     `cluster` is Envoy's name for the provider's hosts; `base_path` is the path
     of the provider's endpoint (`/v1`, or empty), `authority` its host and port.
     `variant` names a variant of the dialect that differs by path, headers or a
@@ -146,14 +154,14 @@ class Target:
     capabilities: Capabilities = ANY
     on_lossy: OnLossy = OnLossy.DROP
     key_name: str = ""
+    region_name: str = ""
     price: Price | None = None
 
     @property
     def key(self) -> str:
-        """What health, cooldowns and statistics are kept by. No name of a provider has a `#` in it."""
-        if self.key_name:
-            return f"{self.provider}#{self.key_name}/{self.model}"
-        return f"{self.provider}/{self.model}"
+        """What health, cooldowns and statistics are kept by: `provider@region#key/model`. No name of
+        a provider has an `@` or a `#` in it."""
+        return f"{self.provider}{apart(self.region_name, self.key_name)}/{self.model}"
 
     def detail(self, name: str) -> str:
         """A detail of the variant, or the empty string."""

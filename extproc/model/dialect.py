@@ -222,6 +222,8 @@ class Dialect(Protocol):
     """Client headers that may travel to a provider of this dialect. All others never do."""
     reply_headers: ClassVar[frozenset[str]]
     """Provider headers that may travel to a client of this dialect; a trailing `*` is a prefix."""
+    key_refusals: ClassVar[frozenset[int]]
+    """Statuses, beside 401, 402 and 403, by which its providers may refuse a key: the body tells."""
 
     field_names: ClassVar[Mapping[str, str]]
     """What its clients call a `Field`, where that is not the field's own value."""

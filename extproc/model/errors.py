@@ -27,6 +27,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
+CREDENTIAL_REFUSED = "provider_credential_refused"
+"""`code` of an `UpstreamBad`: the provider did not take the gateway's own credential"""
+
 
 class Origin(StrEnum):
     """Who said no. Sent to clients as `x-sluice-error-origin`."""

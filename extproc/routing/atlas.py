@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import TypeAlias
 
-from extproc.config.schema import Routing, Settings
+from extproc.config.schema import Routing, Settings, addressed
 from extproc.model.dialect import Dialect
 from extproc.model.embed import Routed
 from extproc.model.value import value
@@ -22,7 +22,8 @@ Key: TypeAlias = tuple[str, str, str, type[Routed]]
 
 @value
 class Atlas:
-    """`unavailable` says of a provider that has no backend why. Errors name the model list of the
+    """`backends` are by what targets call them: the providers, then regions of such as have several.
+    `unavailable` says of one that has no backend why. Errors name the model list of the
     client's dialect, or of `error_dialect` where that has none.
 
     `plans` and `choices` are what the router found: where nothing is to be drawn or judged, and
@@ -46,9 +47,17 @@ def compile_atlas(
     dialects: Mapping[str, Dialect],
     error_dialect: Dialect,
 ) -> Atlas:
+    """`backends` and `unavailable` are by provider; their regions are added."""
+    regional = {name: one for backend in backends.values() for name, one in backend.regions.items()}
+    lacks = {
+        addressed(provider.name, region.name): region.unavailable
+        for provider in settings.providers.values()
+        for region in provider.regions
+        if region.unavailable is not None
+    }
     return Atlas(
-        backends=backends,
-        unavailable=unavailable,
+        backends={**backends, **regional},
+        unavailable={**unavailable, **lacks},
         models=compile_models(settings.models, settings.routing),
         routing=settings.routing,
         dialects=dialects,

@@ -1,6 +1,7 @@
 """A provider, ready to use: its languages, its credential, and what never changes of its requests.
 
-One with several keys is a backend for each, which differ in the credential alone.
+One with several regions or keys is a backend for each: keys differ in the credential alone,
+regions in the way there too.
 Compiled once for each configuration. Gives `Target`s; asks nobody and waits for
 nothing.
 """
@@ -15,8 +16,8 @@ from extproc.config.catalogue import languages
 from extproc.config.models import USUAL_EMBEDDERS, capabilities, default_model
 from extproc.config.names import provider_cluster
 from extproc.config.prices import price
-from extproc.config.schema import Provider, TargetRef, Window
-from extproc.model.call import Failure, OnLossy, Target
+from extproc.config.schema import Provider, TargetRef, Window, addressed
+from extproc.model.call import Failure, OnLossy, Target, apart
 from extproc.model.dialect import Dialect
 from extproc.model.ports import Credential
 from extproc.model.value import value
@@ -31,8 +32,9 @@ _MOST_TARGETS = 4096
 class Backend:
     """`dialects` are the languages it speaks, its own first. `fixed` are headers that never change.
 
-    Of a provider with several keys this is the first one, and `others` has the rest; `key_name` and
-    `weight` are the key's.
+    `name` is what targets call it, a provider or one of its regions (`provider@region`). Of one with
+    several regions or keys this is the first, and `others` has the rest; `region_name` and
+    `key_name` say which one it is, and `weight` is its share beside the others.
     """
 
     provider: Provider
@@ -42,6 +44,8 @@ class Backend:
     authority: str
     base_path: str
     fixed: tuple[tuple[str, str], ...]
+    name: str = ""
+    region_name: str = ""
     key_name: str = ""
     weight: float = 1.0
     others: tuple[Backend, ...] = ()
@@ -51,8 +55,26 @@ class Backend:
 
     @property
     def each(self) -> tuple[Backend, ...]:
-        """This one, and those with the provider's other keys."""
+        """This one, and those with the provider's other regions and keys."""
         return (self, *self.others)
+
+    @property
+    def apart(self) -> str:
+        """What tells it from the others; empty where there are none, but of a region's only one."""
+        return apart(self.region_name, self.key_name)
+
+    @property
+    def regions(self) -> Mapping[str, Backend]:
+        """Each of several regions for itself, by `name`."""
+        by_name: dict[str, list[Backend]] = {}
+        for one in self.each:
+            if one.region_name:
+                name = addressed(one.provider.name, one.region_name)
+                by_name.setdefault(name, []).append(one)
+        return {
+            name: replace(first, name=name, others=tuple(others))
+            for name, (first, *others) in by_name.items()
+        }
 
     def fit(self, model: str) -> int:
         """How exactly the provider's names say that it serves a model: 0 = it does not."""
@@ -100,6 +122,7 @@ class Backend:
             capabilities=capabilities(provider, model),
             on_lossy=OnLossy(provider.on_lossy),
             key_name=self.key_name,
+            region_name=self.region_name,
             price=price(provider, model),
         )
         if len(self._targets) < _MOST_TARGETS:
@@ -155,14 +178,29 @@ def compile_backend(
     provider: Provider, dialects: Mapping[str, Dialect], sign: Callable[[Provider], Credential]
 ) -> Backend:
     """`dialects` are those that it speaks, by name, its own among them. `sign` makes the credential
-    of a provider that has one key."""
-    if not provider.api_keys:
-        return _compiled(provider, dialects, sign(provider))
+    of a provider that has one region and one key."""
+    shares = {one.name: one.weight for one in provider.regions}
     first, *others = [
-        replace(_compiled(one, dialects, sign(one)), key_name=key.name, weight=key.weight)
-        for key, one in provider.by_key()
+        replace(
+            _compiled(alone, dialects, sign(alone)),
+            name=provider.name,
+            region_name=region.region_name,
+            key_name=key_name,
+            weight=shares.get(region.region_name, 1.0) * weight,
+        )
+        for region in provider.by_region()
+        for key_name, weight, alone in _by_key(region)
     ]
     return replace(first, others=tuple(others))
+
+
+def _by_key(region: Provider) -> list[tuple[str, float, Provider]]:
+    """It once for each key, with the key's name and its share of what goes to the region."""
+    if not region.api_keys:
+        return [("", 1.0, region)]
+    # A region with more keys gets no more than its share; without regions, weights stay as written.
+    whole = sum(key.weight for key in region.api_keys) if region.region_name else 1.0
+    return [(key.name, key.weight / whole, alone) for key, alone in region.by_key()]
 
 
 def _compiled(
@@ -174,7 +212,7 @@ def _compiled(
         provider=provider,
         dialects=dialects,
         credential=credential,
-        cluster=provider_cluster(provider.name, provider.revision),
+        cluster=provider_cluster(provider.full_name, provider.revision),
         authority=url.netloc,
         base_path=url.path.rstrip("/"),
         fixed=(

@@ -40,16 +40,18 @@ class Circuit:
 
     `calm` is the quick answer: closed, and not cooling. `since` is when this worker learned of
     the present phase: attempts that began before say nothing about it. `places` are the trials
-    that this worker has in flight, and since when.
+    that this worker has in flight, and since when. `ours` is the `open_until` of an opening that
+    this process's probes made, 0.0: none.
     """
 
-    __slots__ = ("_cool", "_open", "base", "calm", "places", "row", "since")
+    __slots__ = ("_cool", "_open", "base", "calm", "ours", "places", "row", "since")
 
     def __init__(self) -> None:
         self.row = self.base = CALM
         self.calm = True
         self.since = 0.0
         self.places: dict[str, float] = {}
+        self.ours = 0.0
         self._open = 0.0
         self._cool = 0.0
 
@@ -81,6 +83,26 @@ class Circuit:
         self._hold(
             replace(self.row, open_until=wall + seconds, open_for=seconds, good=0, trying=())
         )
+
+    def shut(self, now: float, wall: float, seconds: float) -> bool:
+        """A probe failed: open for so long at least. True: it was not open before."""
+        left = self._open - now if self.opened else 0.0
+        if left < seconds:
+            self.open(now, wall, seconds)
+            self.ours = self.row.open_until
+        return left <= 0.0
+
+    def vouch(self, now: float, wall: float, trials: int) -> bool:
+        """A probe went well. It ends the waiting that probes began, and is a trial of that
+        opening; of any other it says nothing. True: it closed."""
+        if not self.opened or self.row.open_until != self.ours:
+            return False
+        if self._open > now:
+            self._open = now
+            self._hold(replace(self.row, open_until=wall, open_for=0.0))
+            self.ours = wall
+        self.tried(now, trials, good=True)
+        return not self.opened
 
     def cool(self, now: float, wall: float, seconds: float) -> bool:
         """Nobody asks this target for so long; a longer wait than that stays. True: it did not

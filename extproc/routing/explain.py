@@ -33,8 +33,8 @@ _DIGITS = 9
 
 @value
 class Candidate:
-    """A target. `model` is the provider's own name of it; `group` counts from 1. `key_name` is empty
-    where its provider has one key.
+    """A target. `model` is the provider's own name of it; `group` counts from 1. `region` and
+    `key_name` are empty where its provider has one.
 
     `struck` is None for one that is kept, and `detail` says more of it, for people. `score` is
     what it was ordered by within its group, the higher first; None: as written. `cost` is what
@@ -52,11 +52,13 @@ class Candidate:
     cost: float | None = None
     attempts: tuple[int, ...] = ()
     key_name: str = ""
+    region: str = ""
 
     def as_json(self) -> dict[str, Json]:
         return {
             "provider": self.provider,
             "model": self.model,
+            "region": self.region,
             "key_name": self.key_name,
             "label": self.label,
             "group": self.group,
@@ -262,6 +264,7 @@ def _only(
         struck=Why.STRUCK_CALLER if made is None else None,
         cost=cost(target, sizes[0], sizes[1] or USUAL_ANSWER),
         attempts=_numbers(made, target),
+        region=target.target.region_name,
     )
     return _in_order([(place, one), *_dead(choice)])
 
@@ -286,6 +289,7 @@ def _all(hearing: Hearing, made: Plan | None, *, denied: bool) -> Sequence[Candi
             cost=cost(option.planned, *hearing.tokens),
             attempts=attempts,
             key_name=option.planned.target.key_name,
+            region=option.planned.target.region_name,
         )
         found.append((option.place, one))
     return _in_order(found)
@@ -313,12 +317,13 @@ def _dead(choice: Choice) -> list[tuple[int, Candidate]]:
         (
             one.place,
             Candidate(
-                provider=one.ref.provider,
+                provider=one.ref.provider.partition("@")[0],
                 model=one.ref.model,
                 label=one.ref.label,
                 group=number[one.place],
                 struck=one.why,
                 detail=one.reason,
+                region=one.ref.provider.partition("@")[2],
             ),
         )
         for one in choice.dead
@@ -347,7 +352,12 @@ def _detail(hearing: Hearing, option: Option, struck: Why | None) -> str:
 
 def _target(planned: Planned) -> dict[str, Json]:
     target = planned.target
-    return {"provider": target.provider, "model": target.model, "key_name": target.key_name}
+    return {
+        "provider": target.provider,
+        "model": target.model,
+        "region": target.region_name,
+        "key_name": target.key_name,
+    }
 
 
 def _error(error: GatewayError) -> dict[str, Json]:

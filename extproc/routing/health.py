@@ -8,7 +8,7 @@ since its place is one for all workers. Asks no provider anything, and waits for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 
 from extproc.config.schema import Routing
@@ -166,6 +166,21 @@ class Health:
             target.over()
             self._sharing.counted = True
             self._judge.ended(target, began, Verdict.NONE, False, self._clock.monotonic())
+
+    def shut(self, keys: Iterable[str], seconds: float, why: str) -> None:
+        """Probes failed: the breakers of these targets are open for so long from now on, at least."""
+        now = self._clock.monotonic()
+        for key in keys:
+            self._judge.shut(self._targets.of(key), seconds, why, now)
+
+    def vouch(self, keys: Iterable[str]) -> None:
+        """A probe went well: a trial of those openings that `shut` made here, whose time is over
+        with it. Of one that exchanges made it says nothing, since they ask for more."""
+        now = self._clock.monotonic()
+        for key in keys:
+            target = self._targets.get(key)
+            if target is not None:
+                self._judge.vouched(target, now)
 
     def sync(self) -> None:
         """Call it every SYNC_EVERY seconds. Waits for nothing, raises nothing."""

@@ -62,6 +62,20 @@ class Judge:
         if (counts.failed or counts.slow) and not target.circuit.opened:
             self._weigh(target, now)
 
+    def shut(self, target: Tracked, seconds: float, why: str, now: float) -> None:
+        """Probes found that it does not answer."""
+        if target.circuit.shut(now, self._clock.time(), seconds):
+            target.forgive()
+            self._tell(target, State.OPEN, why)
+        self._targets.mind(target)
+
+    def vouched(self, target: Tracked, now: float) -> None:
+        """A probe found that it answers."""
+        if target.circuit.vouch(now, self._clock.time(), self.terms.trials):
+            target.forgive()
+            self._tell(target, State.CLOSED, "a probe went well")
+        self._targets.mind(target)
+
     def _ended_trial(self, target: Tracked, verdict: Verdict, slow: bool, now: float) -> None:
         match verdict:
             case Verdict.BAD:

@@ -7,7 +7,7 @@ one target is looked up, and no more: its health is not asked, since nobody is b
 
 from __future__ import annotations
 
-from extproc.config.schema import Retry, Routing
+from extproc.config.schema import Retry, Routing, addressed
 from extproc.model.call import Caller, Target
 from extproc.model.dialect import LIST_MODELS
 from extproc.model.embed import Embed, Opaque, Routed
@@ -168,7 +168,7 @@ def _by_path(search: _Search) -> Choice:
     once = Routing(retry=Retry(attempts=1), deadline=atlas.routing.deadline)
     for backend in atlas.backends.values():
         if backend.dialect(client, "").name == client:
-            name = f"{backend.provider.name}/*"
+            name = f"{backend.name}/*"
             virtual = single(backend, "", name, once)
             return _bound(search, virtual, Why.PATH, "")
     raise _untranslated(client, "")
@@ -250,7 +250,7 @@ def _label(backend: Backend, model: str) -> str:
     patterns = backend.provider.models
     if model in patterns or model == backend.provider.model:
         return model
-    return f"{backend.provider.name}/*"
+    return f"{backend.name}/*"
 
 
 def _unknown(atlas: Atlas, client: str, model: str) -> NotFound:
@@ -290,7 +290,7 @@ def _lacking(dead: tuple[Dead, ...]) -> str:
 
 
 def _only(found: Plan | Choice) -> Target | None:
-    """The target, where there is no other than by key."""
+    """The target, where there is no other than by region or key."""
     if isinstance(found, Plan):
         return found.targets[0].target
     first, *others = found.options
@@ -299,7 +299,8 @@ def _only(found: Plan | Choice) -> Target | None:
 
 
 def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan | Choice) -> None:
-    """A key's list holds names as clients ask for them; `provider/model` passes as `model` too."""
+    """A key's list holds names as clients ask for them; `provider/model` passes as `model` too, and
+    one region as the whole provider."""
     named = found if isinstance(found, Plan) else found.virtual
     asked = request.model if request.model not in ("", AUTO) else named.name
     if caller.may_use(asked):
@@ -310,7 +311,7 @@ def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan | Choice) 
             f"Key `{caller.name}` is limited to some models, and this path names none.",
             code="model_not_allowed",
         )
-    if only is not None and asked == f"{only.provider}/{only.model}" and caller.may_use(only.model):
+    if only is not None and any(caller.may_use(name) for name in _names(only, asked)):
         return
     raise PermissionDenied(
         f"Key `{caller.name}` may not use model {asked[:128]!r}."
@@ -318,3 +319,10 @@ def _allow(atlas: Atlas, caller: Caller, request: Routed, found: Plan | Choice) 
         param="model",
         code="model_not_allowed",
     )
+
+
+def _names(only: Target, asked: str) -> tuple[str, ...]:
+    """What a target may also be called whose provider, or its region, is named."""
+    whole = f"{only.provider}/{only.model}"
+    alone = f"{addressed(only.provider, only.region_name)}/{only.model}"
+    return (only.model, whole) if asked in (whole, alone) else ()

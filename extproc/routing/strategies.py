@@ -6,6 +6,7 @@ and after every reload, and a list that changes moves only those who must move.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from math import log
@@ -71,9 +72,18 @@ def ranked(group: Group, scores: Sequence[float] | None) -> Sequence[Option]:
 
 
 def among_keys(group: Group, scores: Sequence[float] | None, drawn: float) -> Sequence[Option]:
-    """As `ranked`, where a target has several keys: they are equal, and drawn by their weights."""
+    """As `ranked`, where a target has several keys or regions: they are equal, and drawn by their
+    weights. Keys of one region share its troubles, so another region is asked before its next key."""
     worth = scores or (0.0,) * len(group.options)
     places = _best_first([log(share(drawn, angle)) * patience for angle, patience in group.keys])
+    if group.regions:
+        seen: Counter[tuple[int, str]] = Counter()
+        turn: dict[int, int] = {}
+        for at in places:
+            where = group.options[at].place, group.regions[at]
+            turn[at] = seen[where]
+            seen[where] += 1
+        places.sort(key=turn.__getitem__)
     places.sort(key=lambda at: (-worth[at], group.options[at].place))
     return [group.options[at] for at in places]
 

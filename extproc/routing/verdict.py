@@ -12,7 +12,7 @@ from extproc.model.call import Failure, Tried
 COOLDOWN = 2.0
 """seconds that a target is left alone whose provider said "too many", and not for how long"""
 REFUSED = 60.0
-"""seconds that one of several keys is left alone which its provider does not take"""
+"""seconds that one of several keys or regions is left alone that refuses its credential"""
 _TOO_MANY = 429
 _REFUSED = frozenset({401, 402, 403})
 _TARGETS_FAULT = frozenset({401, 403, 408})
@@ -43,10 +43,15 @@ _BAD = frozenset(
 )
 
 
+def of_failure(failure: Failure) -> Verdict:
+    """Bad, or it says nothing about the target."""
+    return Verdict.BAD if failure in _BAD else Verdict.NONE
+
+
 def verdict(tried: Tried) -> Verdict:
     """A reply that went to the client is judged by its status: it may be the last one's error."""
     if tried.failure is not None:
-        return Verdict.BAD if tried.failure in _BAD else Verdict.NONE
+        return of_failure(tried.failure)
     status = tried.status
     if status < ERROR:
         return Verdict.GOOD if status else Verdict.NONE
@@ -63,7 +68,7 @@ def cooldown(tried: Tried, longest: float) -> float:
     )
     if asked is not None and asked >= 0.0:
         return min(asked, longest) if limited or verdict(tried) is Verdict.BAD else 0.0
-    if tried.target.key_name and _is_refused(tried):
+    if (tried.target.key_name or tried.target.region_name) and _is_refused(tried):
         return min(REFUSED, longest)
     return min(COOLDOWN, longest) if limited else 0.0
 

@@ -33,7 +33,7 @@ UNBOUNDED = 1 << 62
 """tokens, where no bound is known"""
 _WEIGHED = (Strategy.WEIGHTED, Strategy.STICKY)
 _MEASURED = (Strategy.LEAST_LATENCY, Strategy.MOST_THROUGHPUT, Strategy.LEAST_BUSY)
-"""strategies that go by how each target does: to them, each key of a provider is one more"""
+"""strategies that go by how each target does: to them, each region and key of a provider is one more"""
 
 
 @value
@@ -60,7 +60,7 @@ class Virtual:
 
 @value
 class Option:
-    """A target that can be asked, with one of its provider's keys. `place` is its place in the route;
+    """A target that can be asked, in one region and with one key of its provider. `place` is its place in the route;
     `how` the code of what drew it, if it comes first.
 
     `lacks` are bits; `context` and `output` are in tokens. `bounded`: its settings change how much
@@ -96,6 +96,7 @@ class Group:
     `draws` has for each option the angle that its share of a draw comes from, and its patience:
     the reciprocal of its weight. `even`: all weights are equal. `keys` has the same of the key of
     each, for the draw among those that are one target to the strategy; empty where none are.
+    `regions` has the region of each, where one of several has several keys.
     """
 
     strategy: Strategy
@@ -103,6 +104,7 @@ class Group:
     draws: tuple[tuple[float, float], ...]
     even: bool
     keys: tuple[tuple[float, float], ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 @value
@@ -199,6 +201,7 @@ def bind(virtual: Virtual, found: Why, client: Client) -> Choice:
         options: list[Option] = []
         draws: list[tuple[float, float]] = []
         keys: list[tuple[float, float]] = []
+        keyed = False
         for ref, identity in zip(refs, _identities(refs), strict=True):
             asked = _options(virtual, strategy, ref, place, client)
             place += 1
@@ -206,23 +209,31 @@ def bind(virtual: Virtual, found: Why, client: Client) -> Choice:
                 dead.append(asked)
                 continue
             options += asked
+            keyed = keyed or (len(asked) > 1 and strategy not in _MEASURED)
             patience = 1 / ref.weight if ref.weight else 1.0
             for option in asked:
                 backend = option.planned.backend
-                own = f"{identity}\0#{backend.key_name}" if backend.key_name else identity
+                own = f"{identity}\0{backend.apart}" if backend.apart else identity
                 draws.append((_angle(own if strategy in _MEASURED else identity), patience))
                 keys.append((_angle(own), 1 / backend.weight))
         if options:
             even = len({patience for _, patience in draws}) == 1
-            keyed = strategy not in _MEASURED and any(o.planned.backend.key_name for o in options)
             drawn = tuple(keys) if keyed else ()
-            groups.append(Group(strategy, tuple(options), tuple(draws), even, drawn))
+            regions = _regions(options) if keyed else ()
+            groups.append(Group(strategy, tuple(options), tuple(draws), even, drawn, regions))
     return _choice(virtual, found, groups, dead, _shadow(virtual, client))
+
+
+def _regions(options: list[Option]) -> tuple[str, ...]:
+    """The region of each, where it matters: where some share one."""
+    targets = [option.planned.target for option in options]
+    nested = any(one.region_name and one.key_name for one in targets)
+    return tuple([one.region_name for one in targets]) if nested else ()
 
 
 def single(backend: Backend, model: str, name: str, routing: Routing) -> Virtual:
     """A model that no configuration names: the one target that serves it."""
-    ref = TargetRef(provider=backend.provider.name, model=model)
+    ref = TargetRef(provider=backend.name, model=model)
     return compile_model(name, ModelRoute(groups=((ref,),)), routing, configured=False)
 
 
@@ -258,7 +269,7 @@ def _strategy(virtual: Virtual, refs: tuple[TargetRef, ...]) -> Strategy:
 def _options(
     virtual: Virtual, strategy: Strategy, ref: TargetRef, place: int, client: Client
 ) -> Sequence[Option] | Dead:
-    """The target, once for each key of its provider."""
+    """The target, once for each region and key of its provider."""
     backend = client.backends.get(ref.provider)
     if backend is None:
         reason = client.unavailable.get(ref.provider, "it is not configured")

@@ -18,6 +18,7 @@ import uvicorn
 
 from extproc.admin.app import create_app
 from extproc.admin.configuration import PATIENCE, Active, Answer
+from extproc.admin.probing import Prober
 from extproc.admin.readiness import AdminState
 from extproc.admin.standing import Watch
 from extproc.admin.targets import Targets
@@ -34,14 +35,16 @@ from extproc.child import (
     What,
 )
 from extproc.config.schema import Settings
+from extproc.flow.copying import Probe, Tokens
 from extproc.flow.identify import Identifier
-from extproc.model.call import Caller
+from extproc.model.call import Caller, CallId
 from extproc.supervisor.supervisor import ADMIN
 from extproc.telemetry.log import Log, bridge_stdlib
 from extproc.telemetry.metrics import Metrics
 
 _STDERR = 2
 _SECRET_BYTES = 32
+_NUMBER_BYTES = 8
 _BACKLOG = 128
 _GRACE = 2
 """seconds for management calls that run when the gateway stops"""
@@ -62,9 +65,22 @@ async def run_admin(parent: Parent, path: Path) -> int:
     )
     bridge_stdlib(log)
     agreement = Agreement(parent.layout.standing, ADMIN, settings, clock, log, metrics)
-    watch = Watch({}, parent.layout.metrics, clock, Targets(agreement.health.view))
+    tokens = Tokens(parent.secret, clock)
+
+    def sign(provider: str, place: str) -> str:
+        number = CallId(f"probe-{os.urandom(_NUMBER_BYTES).hex()}")
+        return tokens.issue(Probe(number, provider, place))
+
+    prober = Prober(parent.layout.copies_socket, sign, agreement.health, metrics, log, clock)
+    targets = Targets(agreement.health.view)
+    watch = Watch({}, parent.layout.metrics, clock, targets, prober.probed)
+
+    def agree(wanted: Settings) -> None:
+        agreement.configure(wanted)
+        prober.configure(wanted)
+
     started = AdminState(started=clock.time())
-    follower = _Follower(parent, started, watch, agreement.configure, metrics, log)
+    follower = _Follower(parent, started, watch, agree, metrics, log)
     app = create_app(
         follower.state,
         follower.authorize,
@@ -75,6 +91,7 @@ async def run_admin(parent: Parent, path: Path) -> int:
         clock,
         watch,
         follower.active,
+        probes=prober.told,
     )
     config = uvicorn.Config(
         app,
@@ -93,6 +110,7 @@ async def run_admin(parent: Parent, path: Path) -> int:
         await follower.follow()
         server.should_exit = True
         await serving
+    await prober.close()
     await agreement.close()
     log.close()
     return 0

@@ -195,7 +195,7 @@ def page(told: _Told) -> Iterator[str]:
     if candidates:
         yield ""
         yield from _columns(
-            ("asked", "target", "key", "label", "group", "score", "cost", "why not"),
+            ("asked", "target", "region", "key", "label", "group", "score", "cost", "why not"),
             map(_row, candidates),
         )
     attempts = [_dict(one) for one in _list(told["attempts"])]
@@ -235,7 +235,7 @@ def _row(one: _Told) -> tuple[str, ...]:
     detail = f" ({one['detail']})" if one["detail"] else ""
     why = f"{one['rule']}: {one['means']}{detail}" if one["rule"] else ""
     target = f"{one['provider']}/{one['model']}"
-    names = str(one["key_name"]), str(one["label"]), str(one["group"])
+    names = str(one["region"]), str(one["key_name"]), str(one["label"]), str(one["group"])
     return (numbers or "-", target, *names, _number(one["score"]), _number(one["cost"]), why)
 
 
@@ -244,8 +244,9 @@ def _plan(told: _Told, attempts: Sequence[_Told]) -> Iterator[str]:
         pause = f", after a pause of {one['pause']} s" if one["pause"] else ""
         dropped = ", ".join(map(str, _list(one["dropped"])))
         loses = f", without {dropped}" if dropped else ""
+        region = f" in region {one['region']}" if one["region"] else ""
         key = f" with key {one['key_name']}" if one["key_name"] else ""
-        yield f"attempt {one['number']}: {one['provider']}/{one['model']}{key}{pause}{loses}"
+        yield f"attempt {one['number']}: {one['provider']}/{one['model']}{region}{key}{pause}{loses}"
     if len(attempts) > 1:
         yield f"the next one after: {', '.join(map(str, _list(told['triggers'])))}"
     if told["window"]:
@@ -257,7 +258,8 @@ def _plan(told: _Told, attempts: Sequence[_Told]) -> Iterator[str]:
         yield f"label: {told['label']}"
     if told["shadow"]:
         shadow = _dict(told["shadow"])
-        yield f"a copy goes to {shadow['provider']}/{shadow['model']}"
+        region = f" in region {shadow['region']}" if shadow["region"] else ""
+        yield f"a copy goes to {shadow['provider']}/{shadow['model']}{region}"
 
 
 def _columns(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

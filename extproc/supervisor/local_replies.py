@@ -1,6 +1,7 @@
 """What Envoy shall say when it answers in our place, in every client dialect.
 
-Each dialect renders its own errors; here is only which failure means what.
+Each dialect renders its own errors; here is only which failure means what. A status alone
+does not tell a provider from a worker: Envoy's response flags do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from extproc.model.errors import (
     GatewayError,
     Internal,
     InvalidRequest,
+    Origin,
     Overloaded,
     PermissionDenied,
     Timeout,
@@ -24,6 +26,25 @@ from extproc.model.errors import (
 _ENVOYS = frozenset({"content-type", "x-sluice-call-id", "x-sluice-error-origin"})
 """headers of a rendered error that Envoy sets itself"""
 
+_BROKE = ("UC", "UPE", "UR", "LR")
+_SILENT = ("SI", "UT")
+"""response flags of a reply that had begun and was still held"""
+_CUT: tuple[tuple[int, tuple[str, ...], GatewayError], ...] = (
+    (
+        502,
+        _BROKE,
+        UpstreamBad(
+            "The connection to the provider broke in the midst of its reply.",
+            code="connection_lost",
+            origin=Origin.NETWORK,
+        ),
+    ),
+    (
+        504,
+        _SILENT,
+        Timeout("The provider began its reply and fell silent.", origin=Origin.NETWORK),
+    ),
+)
 _ERRORS: tuple[tuple[int | None, GatewayError], ...] = (
     (400, InvalidRequest("The request is not valid HTTP.", code="bad_request")),
     (
@@ -84,8 +105,17 @@ def local_replies(registry: Registry) -> tuple[LocalReply, ...]:
 
 
 def _of(dialect: Dialect, paths: tuple[ClientPath, ...]) -> Iterator[LocalReply]:
-    for status, error in _ERRORS:
+    for status, flags, error in (*_CUT, *((status, (), error) for status, error in _ERRORS)):
         reply = dialect.render_error(error, CALL_ID_TOKEN)
         kind = reply.headers.get("content-type", "application/json")
         headers = tuple(pair for pair in reply.headers.items() if pair[0] not in _ENVOYS)
-        yield LocalReply(dialect.name, paths, status, kind, reply.body.decode(), headers)
+        yield LocalReply(
+            dialect.name,
+            paths,
+            status,
+            kind,
+            reply.body.decode(),
+            headers,
+            flags,
+            error.origin.value,
+        )

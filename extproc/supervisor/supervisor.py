@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from extproc.child import State, message_line
 from extproc.config.layout import Layout
@@ -26,6 +26,8 @@ from extproc.supervisor.keeper import Keeper, Part
 from extproc.supervisor.source import MOCK
 from extproc.supervisor.table import Table
 from extproc.telemetry.log import Log
+
+T = TypeVar("T")
 
 START_TRIES = 3
 """deaths of one part before it was ready, after which a start or a roll is given up"""
@@ -200,11 +202,16 @@ class Supervisor:
                 await self._news.wait()
                 continue
             socket = self._socket(new)
-            if await self._envoy_has(socket, True):
-                return True
-            if slot.ready and self._socket(new) == socket:
-                return False
+            found = await _first(self._envoy_has(socket, True), self._gone(new, socket))
+            if found is not None:
+                return found
         return False
+
+    async def _gone(self, worker: str, socket: Path) -> None:
+        """Returns when the worker does not serve there any more."""
+        while self._table[worker].ready and self._socket(worker) == socket:
+            self._news.clear()
+            await self._news.wait()
 
     async def _send_home(self, old: str) -> None:
         """No new exchange for a worker; it ends when those that run are over."""
@@ -270,13 +277,12 @@ class Supervisor:
         await asyncio.gather(*(keeper.end(0.0) for keeper in self._keepers.values()))
 
 
-async def _first(*what: Coroutine[Any, Any, object]) -> None:
-    """Runs all until one is done, cancels the others, raises what the first one raised."""
+async def _first(*what: Coroutine[Any, Any, T]) -> T:
+    """Runs all until one is done, cancels the others. What that one gives, or raises."""
     tasks = [asyncio.create_task(one) for one in what]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        return next(task.result() for task in tasks if task in done)
     finally:
         for task in tasks:
             task.cancel()

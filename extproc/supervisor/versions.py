@@ -151,18 +151,23 @@ class Revisions:
     def used(self, settings: Settings) -> None:
         """These are in use now; what was only tried leaves no trace."""
         for name, one in settings.providers.items():
-            self._ways[name] = (_way(one, settings.files), one.revision)
+            self._ways[name] = (_ways(one, settings.files), one.revision)
 
     def _revision(self, provider: Provider, files: Mapping[str, str]) -> int:
-        way = _way(provider, files)
+        way = _ways(provider, files)
         known, revision = self._ways.get(provider.name, (way, 0))
         return revision if known == way else revision + 1
 
 
-def _way(provider: Provider, files: Mapping[str, str]) -> tuple[Origin | None, object]:
-    """What says where a connection goes, and whom it trusts."""
+def _ways(provider: Provider, files: Mapping[str, str]) -> dict[str, tuple[Origin, object]]:
+    """What says where connections go, and whom they trust, by region. Where one differs, the
+    clusters of all get other names."""
     if provider.unavailable is not None:
-        return None, None
+        return {}
+    return {one.region_name: _way(one, files) for one in provider.by_region()}
+
+
+def _way(provider: Provider, files: Mapping[str, str]) -> tuple[Origin, object]:
     tls = provider.tls
     named = (tls.ca, tls.cert, tls.key) if tls is not None else ()
     contents = tuple(files.get(str(path)) for path in named if isinstance(path, Path))

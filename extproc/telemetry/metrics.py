@@ -84,6 +84,12 @@ class Metrics:
             "Shadow copies that were drawn, by what became of them; sent: its reply came to an end.",
             ("fate",),
         )
+        self._probes = Series(
+            store,
+            "sluice_probes",
+            "Probes of providers, by what came of them; lost: nothing that says anything of it.",
+            ("provider", "result"),
+        )
         self._own = Histograms(
             store,
             "sluice_ext_proc_seconds",
@@ -177,6 +183,10 @@ class Metrics:
     def copied(self, fate: Fate) -> None:
         """A shadow copy was drawn, and this became of it."""
         self._copies.at((fate.value,)).add(1.0)
+
+    def probed(self, provider: str, result: str) -> None:
+        """A probe is over: `ok`, a `Failure`, or `lost`."""
+        self._probes.at((provider, result)).add(1.0)
 
     def turned(self, provider: str, model: str, state: str) -> None:
         """A target's breaker is `open` or `closed` by this process's word, or it is `cooling`."""

@@ -10,7 +10,7 @@ import pytest
 
 from extproc.admin.providers import health, is_local, listed
 from extproc.admin.standing import Standing, Status
-from extproc.config.schema import ApiKey, AwsAuth, ProviderTls, Secret, SecurityLevel
+from extproc.config.schema import ApiKey, AwsAuth, Probing, ProviderTls, Secret, SecurityLevel
 from extproc.model.call import Capabilities, Price
 from tests.kit import provider, settings, snapshot
 
@@ -135,3 +135,14 @@ def test_how_it_is_signed_and_no_secret(changes: dict[str, Any], auth: str):
     assert json.loads(told)["transport"]["tls"] is None
     assert "hunter2" not in told
     assert "provider-secret-key" not in told
+
+
+def test_what_probes_found_is_there_where_they_are_made():
+    found = [{"result": "ok", "at": 1.5, "failed_in_a_row": 0}]
+    told = listed(provider(probing=Probing()), UP, detail=True, probes=found)
+    assert told["probes"] == found
+    assert health(UP, detail=True, probes=found)["probes"] == found
+    assert "probes" not in listed(provider(), UP, detail=True)
+    assert "probes" not in health(UP, detail=False, probes=found)
+    through = provider(endpoint="https://acme.example", proxy="p:1", probing=Probing())
+    assert json.loads(json.dumps(listed(through, UP, detail=True)))["transport"]["probe"] is True

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from extproc.admin.probing import NEVER, Probed
 from extproc.admin.standing import ALL_OPEN, ENOUGH, FORGET, Standing, Status, Watch, connect
 from extproc.admin.targets import Targets
-from extproc.config.schema import Provider
+from extproc.config.schema import Probing, Provider
 from extproc.model.call import Outcome
 from extproc.routing.breaker import State
 from extproc.telemetry import ExchangeRecord, Metrics
@@ -268,3 +269,26 @@ async def test_one_whose_every_target_is_open_is_unavailable(scene: Scene) -> No
     known["acme/gpt-4o-mini"] = seen(State.OPEN)
     await scene.port.close()
     assert (await scene.look()).reason == "connection refused"
+
+
+async def test_where_probes_ask_it_is_they_who_tell(scene: Scene):
+    said = NEVER
+
+    def probed(_: str) -> Probed:
+        return said
+
+    one = scene.acme(probing=Probing(), proxy="127.0.0.1:9")
+    scene.watch = Watch({"acme": one}, scene.folder, scene.clock, probed=probed)
+    await scene.port.close()
+    assert await scene.look() == Standing()
+    said = Probed(at=5.0)
+    assert await scene.look() == Standing(UP, scene.clock.unix)
+    said = Probed(6.0, "its last 2 probes failed: timeout", 3.0)
+    gone = Standing(DOWN, 6.0, "its last 2 probes failed: timeout", 3.0)
+    assert scene.watch.standing("acme") == gone, "known at once"
+    assert (await scene.look()).since == 3.0
+    said = Probed(at=7.0)
+    assert await scene.look() == Standing(UP, scene.clock.unix)
+    scene.bad(ENOUGH)
+    assert (await scene.look()).status is DOWN, "one that lists its models may answer no call"
+    assert scene.port.met == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from extproc.config.catalogue import KNOWN, VARIANTS
+from extproc.config.catalogue import DIALECTS, KNOWN, VARIANTS, listing
 from extproc.config.load import decode, encode, load
 from extproc.config.report import check_report
 from extproc.config.schema import (
@@ -16,6 +16,7 @@ from extproc.config.schema import (
     AzureAuth,
     GoogleAuth,
     KeyAuth,
+    Probing,
     Provider,
     Secret,
     Settings,
@@ -286,3 +287,32 @@ providers:
     )
     assert decode(encode(settings)) == settings
     assert "not-to-be-shown" not in repr(settings) + check_report(settings)
+
+
+@pytest.mark.parametrize(
+    ("block", "connects", "probing"),
+    [
+        ("", True, None),
+        ("probe: false", False, None),
+        ("probe: {exchange: false, interval: 9}", True, None),
+        ("probe: {exchange: true}", True, Probing(interval=4.0, timeout=2.0, failures=2)),
+        (
+            "probe: {exchange: true, interval: 1m, timeout: 500ms, failures: 5, path: '/up?a=1'}",
+            True,
+            Probing(interval=60.0, timeout=0.5, failures=5, path="/up?a=1"),
+        ),
+    ],
+)
+def test_how_it_is_probed(
+    tmp_path: Path, block: str, connects: bool, probing: Probing | None
+) -> None:
+    told = "dialect: openai_chat, endpoint: 'https://acme.example/v1'"
+    provider = one(tmp_path, f"{told}, {block}" if block else told)
+    assert (provider.probe, provider.probing) == (connects, probing)
+
+
+def test_every_dialect_has_a_list_of_models_but_in_some_variants() -> None:
+    assert {name for name in DIALECTS if listing(name, "") is None} == {"bedrock_converse"}
+    for variant, dialects in VARIANTS.items():
+        for name in dialects:
+            assert (listing(name, variant) is None) is (variant != "azure")

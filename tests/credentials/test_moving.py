@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
-from extproc.config.schema import Provider, Secret
+from extproc.config.schema import Provider, Region, Secret
 from extproc.credentials.bearer import Token, bearer
 from extproc.credentials.moving import Moving
 from extproc.credentials.refresh import Refreshing, Surroundings
@@ -90,3 +91,22 @@ async def test_each_key_of_a_provider_keeps_its_own(world: World) -> None:
     world.moving.keep(made[1:])
     assert world.moving.of(one) is not made[0]
     assert world.moving.of(other) is made[1]
+
+
+async def test_each_region_of_a_provider_keeps_its_own(world: World) -> None:
+    places = [Region(name=name, endpoint=f"https://{name}.example") for name in ("eu", "us")]
+    made = [
+        world.moving.of(one)
+        for one in provider("a", api_key=None, regions=tuple(places)).by_region()
+    ]
+    assert made[0] is not made[1]
+    world.moving.keep(made)
+    heavier = [replace(one, weight=9.0) for one in places]
+    again = provider("a", api_key=None, regions=tuple(heavier)).by_region()
+    assert [world.moving.of(one) for one in again] == made, "a weight signs nothing"
+    moved = [places[0], replace(places[1], endpoint="https://other.example")]
+    again = provider("a", api_key=None, regions=tuple(moved)).by_region()
+    assert [world.moving.of(one) is old for one, old in zip(again, made, strict=True)] == [
+        True,
+        False,
+    ]

@@ -12,12 +12,14 @@ from tests.e2e.threads import in_a_thread
 
 class Relay:
     """Passes bytes to the provider at `to`. `delay` seconds lie before each piece of an answer;
-    while it is `down`, whoever sends anything is hung up on."""
+    while it is `down`, whoever sends anything is hung up on, and while it has a `status` it answers
+    with that by itself."""
 
     def __init__(self, to: str) -> None:
         self._to = urlsplit(to)
         self.delay = 0.0
         self.down = False
+        self.status = 0
         self.url = ""
         self._open: set[asyncio.Task[None]] = set()
 
@@ -48,7 +50,10 @@ class Relay:
             answers = asyncio.create_task(self._answers(far, out))
             try:
                 while (piece := await near.read(1 << 16)) and not self.down:
-                    back.write(piece)
+                    if self.status:
+                        out.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % self.status)
+                    else:
+                        back.write(piece)
             finally:
                 answers.cancel()
                 back.close()

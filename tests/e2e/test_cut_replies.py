@@ -60,13 +60,13 @@ def ended(line: Line) -> tuple[str, int, str | None, str | None]:
 @pytest.mark.parametrize("kind", ["rst@0", "fin@0", "rst@1", "chunk@1"])
 def test_a_provider_breaks_off_a_whole_reply(gateway: Gateway, framing: str, kind: str) -> None:
     answer = chat(gateway, f"cut={kind} framing={framing} words=4000")
-    refused(answer, 502, "gateway")
+    refused(answer, 502, "network")
     assert ended(line_of(gateway, answer)) == ("broken", 502, "connection_lost", "network")
 
 
 def test_a_provider_falls_silent_in_a_whole_reply(tight: Gateway) -> None:
     answer = chat(tight, "stall=forever@0")
-    refused(answer, 504, "gateway")
+    refused(answer, 504, "network")
     assert ended(line_of(tight, answer)) == ("broken", 504, "timeout", "network")
 
 
@@ -140,31 +140,97 @@ def two(mock: MockProvider, fault: str, **more: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["chat", "alone"])
-@pytest.mark.parametrize(
-    ("fault", "status", "failure"),
-    [("cut=rst@0", 502, "reset"), ("stall=forever@0", 504, "timeout")],
-)
+CUTS = [("cut=rst@0", 502, "reset"), ("stall=forever@0", 504, "timeout")]
+
+
+@pytest.mark.parametrize(("fault", "status", "failure"), CUTS)
 def test_the_breaker_counts_it(
-    make_gateway: Callable[..., Gateway],
-    mock: MockProvider,
-    name: str,
-    fault: str,
-    status: int,
-    failure: str,
+    make_gateway: Callable[..., Gateway], mock: MockProvider, fault: str, status: int, failure: str
 ) -> None:
-    """The reply had begun, so nobody else was asked; but soon nobody asks this one."""
+    """One attempt is all that is allowed; but soon nobody asks this one."""
     gateway = make_gateway(**two(mock, fault, limits={"idle_timeout": "500ms"}))
     for _ in range(FAILURES):
-        answer = ask(gateway, name)
-        refused(answer, status, "gateway")
+        answer = ask(gateway, "alone")
+        refused(answer, status, "network")
         line = line_of(gateway, answer)
         assert ended(line)[:2] == ("broken", status)
         assert tried(line) == [("a", failure)]
-    answer = ask(gateway, name)
+    answer = ask(gateway, "alone")
     assert (answer.status, answer.headers["x-sluice-provider"]) == (200, "b")
     counted = gateway.metric("sluice_attempts_total", provider="a", result=failure)
     assert counted == FAILURES
+
+
+# --- the next target ---
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize(("fault", "status", "failure"), CUTS)
+def test_a_whole_reply_that_is_cut_gives_way(
+    make_gateway: Callable[..., Gateway],
+    mock: MockProvider,
+    fault: str,
+    status: int,
+    failure: str,
+    framing: str,
+) -> None:
+    """Nothing of it has gone out, so another may still answer; and where there is none, the
+    error says who it was. The idle limit is each attempt's own."""
+    config = two(mock, f"{fault};framing={framing}", limits={"idle_timeout": "500ms"})
+    config["models"]["nobody"] = model("a", "a", retry={"attempts": 2})
+    gateway = make_gateway(**config)
+    answer = ask(gateway, "chat")
+    assert (answer.status, answer.headers["x-sluice-provider"]) == (200, "b")
+    line = line_of(gateway, answer)
+    assert (line["outcome"], tried(line)) == ("ok", [("a", failure), ("b", "ok")])
+    answer = ask(gateway, "nobody")
+    refused(answer, status, "network")
+    assert "provider a" in answer.json["error"]["message"].lower()
+    line = line_of(gateway, answer)
+    assert (ended(line)[:2], tried(line)) == (("broken", status), [("a", failure)] * 2)
+
+
+def test_of_a_stream_nothing_is_held_back(
+    make_gateway: Callable[..., Gateway], mock: MockProvider
+) -> None:
+    """It comes through the hop as it flows, and its silence is its own."""
+    gateway = make_gateway(
+        **two(mock, "stall=forever@4;words=20", limits={"idle_timeout": "500ms"})
+    )
+    with raw.connected(gateway.port) as line:
+        line.sendall(asking(gateway, "chat", stream=True))
+        began = time.monotonic()
+        with pytest.raises(raw.Cut) as cut:
+            raw.read(line)
+    assert 0.45 < time.monotonic() - began < 2.0
+    assert b"data:" in cut.value.seen
+    found = last_line(gateway, 0)
+    assert ended(found) == ("broken", 200, "timeout", "network")
+    assert tried(found) == [("a", "timeout")]
+
+
+def test_who_reads_nothing_of_a_stream_from_the_hop(
+    make_gateway: Callable[..., Gateway], mock: MockProvider
+) -> None:
+    gateway = make_gateway(**two(mock, "words=60000", limits={"idle_timeout": "500ms"}))
+    with raw.connected(gateway.port) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.sendall(asking(gateway, "chat", stream=True))
+        found = last_line(gateway, 0)
+    assert ended(found) == ("aborted", 200, "idle_timeout", "gateway")
+    assert tried(found) == [("a", "left")]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_whole_reply_that_is_too_long_is_refused(
+    make_gateway: Callable[..., Gateway], mock: MockProvider, framing: str
+) -> None:
+    gateway = make_gateway(**two(mock, f"words=60000;framing={framing}", limits={"body": "64KiB"}))
+    answer = ask(gateway, "chat")
+    refused(answer, 502, "provider")
+    line = line_of(gateway, answer)
+    assert line["outcome"] == "provider_error"
+    assert [one for one, _ in tried(line)] == ["a"]
 
 
 def test_a_client_that_leaves_opens_no_breaker(

@@ -71,6 +71,8 @@ def blocks(mock: MockProvider, nobody: int) -> dict[str, Any]:
         "b-silent": provider(mock, "b", "stall=9s@1"),
         "a-pings": provider(mock, "a", "stall=300ms@1"),
         "a-stops": provider(mock, "a", "stall=9s@4"),
+        "a-halves": provider(mock, "a", "stall=9s@0"),
+        "b-halves": provider(mock, "b", "stall=9s@0"),
     }
     models = {
         "full": model("a-full", "b"),
@@ -80,6 +82,7 @@ def blocks(mock: MockProvider, nobody: int) -> dict[str, Any]:
         "late-deadline": model("a-late", "b-silent", deadline="500ms"),
         "patient": model("a-pings", "b", window=window),
         "falls-silent": model("a-stops", "b", window=window),
+        "halves": model("a-halves", "b-halves", "c"),
         "paced": model("a", "b", window={"seconds": "9s"}),
     }
     for letter, fault in WHERE:
@@ -158,6 +161,13 @@ def test_silence_after_the_first_content(gateway: Gateway) -> None:
     assert near(line["ms"] / 1000, SILENCE), line
     assert line["outcome"] != "ok"
     assert len(tried(line)) == 1
+
+
+def test_silence_in_the_midst_of_whole_replies(gateway: Gateway) -> None:
+    """Row C7: nothing has gone out, so the next one is asked; each has the limit for itself."""
+    line = answered(gateway, ask(gateway, "halves"), "c", 3)
+    assert [what for _, what in tried(line)] == ["timeout", "timeout", "ok"]
+    assert all(near(took, SILENCE) for took in seconds(line)[:2]), line
 
 
 def test_a_slow_first_content_is_waited_for(gateway: Gateway) -> None:

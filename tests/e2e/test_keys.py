@@ -32,6 +32,8 @@ FAULTS = {
     "spent": f"status=429;retry-after={COOLING}",
     "down": "status=500",
 }
+UNKNOWN = ("unknown", "unknown-streams")
+"""in Gemini's language, for which that is a bad request"""
 ENOUGH = 12
 """calls after which each of two keys was drawn, but once in four thousand times"""
 
@@ -48,6 +50,10 @@ def shared(
         }
         for name, fault in FAULTS.items()
     }
+    for name in UNKNOWN:
+        fault = f"refuse=unknown_key;key=aaaa;tag={name}"
+        endpoint = f"{shared_mock.url}/fault/{fault}/v1beta"
+        providers[name] = {**common, "dialect": "gemini_generate", "endpoint": endpoint}
     providers["weighted"] = {**providers["fine"], "api_keys": LIST}
     providers["spare"] = {**providers["fine"], "models": ["s"]}
     models = {"safe": ["down/m", "spare/s"]}
@@ -64,8 +70,11 @@ def gateway(shared: Gateway, mock: MockProvider) -> Gateway:
 
 def used(mock: MockProvider) -> Counter[str]:
     """With which key the mock was asked, and how often."""
-    names = {f"Bearer {secret}": name for name, secret in SECRETS.items()}
-    return Counter(names[one.headers["authorization"]] for one in mock.requests)
+    names = {secret: name for name, secret in SECRETS.items()}
+    return Counter(
+        names[one.headers.get("x-goog-api-key") or one.headers["authorization"][len("Bearer ") :]]
+        for one in mock.requests
+    )
 
 
 def drawn(gateway: Gateway, model: str, *, stream: bool = False) -> raw.Answer:
@@ -86,6 +95,8 @@ def drawn(gateway: Gateway, model: str, *, stream: bool = False) -> raw.Answer:
         ("limited-streams", "rate_limit", True),
         ("revoked", "credential", False),
         ("forbidden", "credential", True),
+        ("unknown", "credential", False),
+        ("unknown-streams", "credential", True),
     ],
 )
 def test_a_key_that_fails_is_passed_over_at_once_and_from_then_on(
@@ -155,7 +166,7 @@ def test_it_is_one_provider_and_one_cluster(gateway: Gateway) -> None:
         short = admin.get("/providers").json()["providers"]
         full = admin.get("/providers", params={"detail": 1}).json()["providers"]
         health = admin.get("/health/detailed").json()["providers"]
-    names = [*FAULTS, "weighted", "spare"]
+    names = [*FAULTS, *UNKNOWN, "weighted", "spare"]
     assert [one["name"] for one in short] == names == [*health]
     assert {"name", "type", "model", "security_level", "cost_per_token", "status"} == {*short[0]}
     fine = next(one for one in full if one["name"] == "fine")

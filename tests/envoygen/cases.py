@@ -45,6 +45,15 @@ REPLIES = (
         '{"error":{"message":"100% of the limit is used."},"id":"@CALL_ID@"}\n',
         (("x-request-id", "@CALL_ID@"),),
     ),
+    LocalReply(
+        "openai_chat",
+        CHAT_PATHS,
+        502,
+        "application/json",
+        '{"error":{"message":"The provider broke."},"id":"@CALL_ID@"}\n',
+        flags=("UC", "UPE"),
+        origin="network",
+    ),
     LocalReply("simple_query", (ClientPath("/query"),), None, "text/plain", "failed: @CALL_ID@\n"),
 )
 

@@ -58,6 +58,26 @@ def test_an_unavailable_provider_has_no_cluster() -> None:
     assert "provider-gone" not in clusters
 
 
+def test_each_region_has_a_cluster_and_a_tunnel_of_its_own() -> None:
+    regions = [
+        {"name": "eu", "endpoint": "http://eu.test"},
+        {"name": "us", "endpoint": "https://us.test", "proxy": "192.0.2.1:3128"},
+        {"name": "gone", "endpoint": "https://gone.test", "unavailable": "GONE is not set"},
+    ]
+    given = {
+        "name": "p",
+        "dialect": "openai_chat",
+        "endpoint": "",
+        "regions": regions,
+        "revision": 2,
+    }
+    files = rendered(Settings(providers={"p": msgspec.convert(given, Provider)}), LAYOUT, ROOTS)
+    made = re.findall(r'"name": "(provider-[^"]+)"', dump(files.cds))
+    assert made == ["provider-p@eu@2", "provider-p@us@2", "provider-p@us@2-proxy"]
+    assert '"eu.test"' in dump(files.cds)
+    assert "us.test:443" in dump(files.lds)
+
+
 def test_only_eds_changes_with_the_workers() -> None:
     one = render(minimal(), LAYOUT, [Path("/run/a")], None, [])
     two = render(minimal(), LAYOUT, [Path("/run/b"), Path("/run/c")], Path("/run/d"), [])
@@ -101,10 +121,11 @@ def test_particular_replies_come_first() -> None:
         LocalReply("any", (), 431, "t", "3"),
         LocalReply("a", (ClientPath("/a"),), None, "t", "2"),
         LocalReply("a", (ClientPath("/a"),), 413, "t", "1"),
+        LocalReply("a", (ClientPath("/a"),), 413, "t", "0", flags=("UC",)),
         LocalReply("b", (ClientPath("/b"),), 413, "t", "1b"),
     ]
     bodies = re.findall(r'"inline_string": "(\w+)"', dump(local_reply_config(given)))
-    assert bodies == ["1", "1b", "2", "3", "4"]
+    assert bodies == ["0", "1", "1b", "2", "3", "4"]
 
 
 @pytest.mark.parametrize(

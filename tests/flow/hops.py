@@ -214,5 +214,8 @@ def error_of(name: str, status: int, message: str = "no") -> bytes:
             error = {"type": "invalid_request_error", "message": said}
             return json.dumps({"type": "error", "error": error}).encode()
         case _:
-            error = {"code": status, "message": message, "status": "INVALID_ARGUMENT"}
-            return json.dumps({"error": error}).encode()
+            told: dict[str, object] = {"code": status, "message": message}
+            if message == "key":
+                kind = "type.googleapis.com/google.rpc.ErrorInfo"
+                told["details"] = [{"@type": kind, "reason": "API_KEY_INVALID"}]
+            return json.dumps({"error": {**told, "status": "INVALID_ARGUMENT"}}).encode()

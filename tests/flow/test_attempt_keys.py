@@ -14,26 +14,43 @@ from extproc.flow.attempt import Word
 from extproc.flow.exchange import Exchange
 from extproc.flow.messages import Continue, Reply
 from extproc.model.call import Failure, Outcome
-from tests.flow.hops import Hop, again, ask, error_of, good, head, targets
+from tests.flow.hops import (
+    DEFAULT,
+    DIALECTS,
+    Hop,
+    again,
+    ask,
+    error_of,
+    good,
+    head,
+    piece,
+    targets,
+)
 from tests.kit import provider
 
 SECRETS = ("secret-one", "secret-two")
 
 
-def keyed(*others: str, **more: Any) -> Settings:
-    """Model `chat`: `a` with two keys, then the others."""
-    config = targets("a", *others, **more)
+def keyed(*others: str, first: str = "a", **more: Any) -> Settings:
+    """Model `chat`: `first` with two keys, then the others."""
+    config = targets(first, *others, **more)
     keys = tuple(
         ApiKey(name=name, key=Secret(secret)) for name, secret in zip("xy", SECRETS, strict=True)
     )
-    config.providers["a"] = provider(
-        "a", endpoint="http://127.0.0.1:9001/a", models=("m",), api_key=None, api_keys=keys
+    config.providers[first] = provider(
+        first,
+        dialect=DIALECTS[first],
+        endpoint=f"http://127.0.0.1:9001/{first}",
+        models=("m",),
+        api_key=None,
+        api_keys=keys,
     )
     return config
 
 
 def signed(sent: Continue) -> str:
-    return dict(sent.set)["authorization"].removeprefix("Bearer ")
+    headers = dict(sent.set)
+    return headers.get("x-goog-api-key") or headers["authorization"].removeprefix("Bearer ")
 
 
 def names(secrets: Sequence[str]) -> list[str]:
@@ -90,6 +107,80 @@ async def test_the_direct_way_is_signed_with_the_key_that_was_drawn() -> None:
     line = await told(hop)
     assert line["key_name"] == name
     assert hop.machine.health.standing(f"a#{name}/m").until == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_next_key_is_asked_where_a_400_means_the_key(stream: bool) -> None:
+    """Gemini's word for a key that it does not know."""
+    hop = Hop(keyed(first="c"))
+    out = await hop.out(ask(stream=stream))
+    assert dict(getattr(out, "set", ()))["x-sluice-hold"] == "1"
+    first, sent = await hop.begin()
+    assert first.on_head(head(400)) is Word.HOLD
+    body = error_of("c", 400, "key")
+    assert first.on_piece(piece(body[:30])) is Word.HOLD
+    assert again(first.on_piece(piece(body[30:], end=True))) is Failure.CREDENTIAL
+    second, next_ = await hop.begin()
+    assert {signed(sent), signed(next_)} == set(SECRETS)
+    assert second.on_head(head()) is Word.PASS
+    one, _ = names([signed(sent), signed(next_)])
+    assert hop.machine.health.standing(f"c#{one}/m").until == pytest.approx(60.0)
+    assert "fallback:credential" in (await told(hop))["why"]
+
+
+async def test_another_400_of_it_is_the_client_s() -> None:
+    hop = Hop(keyed(first="c"))
+    await hop.out()
+    attempt, _ = await hop.begin()
+    assert attempt.on_head(head(400)) is Word.HOLD
+    assert attempt.on_piece(piece(error_of("c", 400), end=True)) is Word.PASS
+    await hop.reply_head(400)
+    await hop.reply_body(error_of("c", 400))
+    (tried,) = (await hop.exchange.close()).tried
+    assert (tried.failure, tried.status) == (None, 400)
+
+
+@pytest.mark.parametrize(
+    ("config", "status"),
+    [
+        (keyed(first="c", on=tuple(set(DEFAULT) - {Failure.CREDENTIAL})), 400),
+        (keyed("c"), 400),
+        (keyed(first="c"), 200),
+        (keyed(first="c"), 404),
+    ],
+    ids=["no trigger", "not its language", "a good reply", "another status"],
+)
+async def test_a_body_is_not_read_for_the_key_where_it_says_nothing_of_it(
+    config: Settings, status: int
+) -> None:
+    hop = Hop(config)
+    await hop.out()
+    attempt, _ = await hop.begin()
+    assert attempt.on_head(head(status)) is Word.PASS
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_key_rests_that_a_400_refused_and_the_client_is_told_whose_fault_it_is(
+    attempts: int,
+) -> None:
+    hop = Hop(keyed(first="c", attempts=attempts))
+    sent = await hop.out()
+    for at in range(2 if attempts > 1 else 0):
+        attempt, sent = await hop.begin()
+        assert attempt.on_head(head(400)) is Word.HOLD
+        found = attempt.on_piece(piece(error_of("c", 400, "key"), end=True))
+        assert (found is Word.PASS) == (at > 0)
+    assert isinstance(sent, Continue)
+    (name,) = names([signed(sent)])
+    await hop.reply_head(400)
+    answer = await hop.reply_body(error_of("c", 400, "key"))
+    assert isinstance(answer, Continue)
+    said = dict(answer.set)
+    assert (said[":status"], said["x-sluice-error-origin"]) == ("502", "provider")
+    assert b"provider_credential_refused" in (answer.body or b"")
+    (*_, last) = (await hop.exchange.close()).tried
+    assert last.failure is Failure.CREDENTIAL
+    assert hop.machine.health.standing(f"c#{name}/m").until == pytest.approx(60.0)
 
 
 async def test_all_keys_at_rest_are_a_503() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from extproc.config.names import FLOW_BUFFERS, FLOWS
-from extproc.config.schema import Breaker, RetryBudget, Routing, Secret, Window
+from extproc.config.schema import Breaker, Limits, RetryBudget, Routing, Secret, Window
 from extproc.flow.attempt import End, Word
 from extproc.flow.exchange import OutOfTurn
 from extproc.flow.messages import Continue, Reply
@@ -107,7 +107,7 @@ async def test_each_attempt_is_rendered_afresh() -> None:
         assert sent.body is not None
         assert changes["content-length"] == str(len(sent.body))
         assert sent.route is not None
-        assert (sent.route.clusters, sent.route.plan) == ((f"provider-{name}",), ())
+        assert (sent.route.clusters, sent.route.plan) == ((f"provider-{name}",), (("whole", "1"),))
         assert changes["traceparent"] == "00-1-2-01"
         assert ("openai-beta" in changes) is (name == "a")
         assert {"x-sluice-call", "x-sluice-dest", "x-sluice-hold"} <= set(sent.remove)
@@ -493,16 +493,41 @@ async def test_a_reset_that_is_no_trigger_ends_it() -> None:
     assert isinstance(end, End)
 
 
-async def test_nothing_begins_after_a_reply_has_passed() -> None:
+async def test_a_reply_that_passed_and_broke_while_it_was_held_gives_way() -> None:
     hop = Hop(targets("a", "b"))
     await hop.out()
     attempt, _ = await hop.begin()
     assert attempt.on_head(head()) is Word.PASS
+    attempt, sent = await hop.begin()
+    assert sent.route is not None
+    assert sent.route.clusters == ("provider-b",)
+    assert attempt.on_head(head()) is Word.PASS
+    await hop.tell(head())
+    record = await hop.exchange.close()
+    assert [t.failure for t in record.tried] == [Failure.RESET, Failure.LEFT]
+
+
+async def test_a_reply_that_passed_and_was_silent_for_too_long_was_a_timeout() -> None:
+    hop = Hop(targets("a", "b", on=(Failure.RESET,)))
+    await hop.out()
+    attempt, _ = await hop.begin()
+    assert attempt.on_head(head()) is Word.PASS
+    hop.clock.advance(Limits().idle_timeout)
     _, end = await hop.tried_to_begin()
     assert isinstance(end, End)
-    refused(await hop.tell(head(503, x_sluice_end="x")), 502)
+    refused(await hop.tell(head(504, x_sluice_end="x")), 504)
     record = await hop.exchange.close()
-    assert [t.failure for t in record.tried] == [Failure.RESET]
+    assert [t.failure for t in record.tried] == [Failure.TIMEOUT]
+
+
+async def test_a_reply_that_is_more_than_the_hop_holds_is_refused() -> None:
+    hop = Hop(targets("a", "b"))
+    await hop.out()
+    await hop.begin()
+    error = refused(await hop.tell(head(500, x_sluice_end="response_payload_too_large")), 502)
+    assert b"longer" in error.body
+    record = await hop.exchange.close()
+    assert [t.failure for t in record.tried] == [Failure.STREAM_ERROR]
 
 
 async def test_nothing_begins_after_the_head_is_out_or_the_end() -> None:

@@ -324,12 +324,15 @@ REFUSALS = {
     ("/v1/chat/completions", "context_length"): (400, "context_length_exceeded"),
     ("/v1/chat/completions", "content_filter"): (400, '"code":"content_filter"'),
     ("/v1/chat/completions", "quota"): (429, '"type":"insufficient_quota"'),
+    ("/v1/chat/completions", "unknown_key"): (401, '"code":"invalid_api_key"'),
     ("/v1/messages", "context_length"): (400, "prompt is too long"),
     ("/v1/messages", "content_filter"): (400, "blocked by content filtering"),
     ("/v1/messages", "quota"): (402, "billing_error"),
+    ("/v1/messages", "unknown_key"): (401, "authentication_error"),
     (GOOGLE + "generateContent", "context_length"): (400, "exceeds the maximum number of tokens"),
     (GOOGLE + "generateContent", "content_filter"): (200, '{"promptFeedback":{"blockReason"'),
     (GOOGLE + "generateContent", "quota"): (429, "RESOURCE_EXHAUSTED"),
+    (GOOGLE + "generateContent", "unknown_key"): (400, '"reason":"API_KEY_INVALID"'),
     (GOOGLE + "streamGenerateContent?alt=sse", "content_filter"): (200, 'data: {"promptFeedback"'),
 }
 

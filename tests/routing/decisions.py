@@ -17,13 +17,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from extproc.config.schema import (
+    ApiKey,
     Breaker,
     DrawBy,
     ModelRoute,
     Provider,
+    Region,
     Retry,
     Routing,
     Scalar,
+    Secret,
     Settings,
     Shadow,
     Strategy,
@@ -60,9 +63,15 @@ from tests.kit import provider, settings
 from tests.routing.world import World
 
 NAMES = ("a", "b", "c", "d", "e", "f")
+REGIONS = ("eu", "us", "asia")
 MODELS = ("m1", "m2", "m3")
 CALLS = 12
 """in one case"""
+LOOKED_AT = 6
+"""options of a group that a strategy which measures compares"""
+MEASURED = (Strategy.LEAST_LATENCY, Strategy.MOST_THROUGHPUT, Strategy.LEAST_BUSY)
+Option = tuple[int, str]
+"""the place of a target in its model, and the way there: what its key begins with"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,10 @@ def case(seed: int) -> None:
 
 def configuration(dice: random.Random) -> Settings:
     providers = {name: some_provider(dice, name) for name in NAMES}
-    models = {name: some_route(dice, wild=name.endswith("*")) for name in ("chat", "w/*", "auto")}
+    names = [name for one in providers.values() for name in addresses(one)]
+    models = {
+        name: some_route(dice, names, wild=name.endswith("*")) for name in ("chat", "w/*", "auto")
+    }
     routing = Routing(
         retry=some_retry(dice), breaker=Breaker(failures=2), deadline=dice.choice((None, 9.0))
     )
@@ -132,15 +144,44 @@ def some_provider(dice: random.Random, name: str) -> Provider:
         capabilities=able,
         cost_per_token=dice.choice((None, 1e-6, 2e-6, 5e-6)),
         unavailable="it lacks a key" if dice.random() < 0.15 else None,
+        regions=some_regions(dice) if dice.random() < 0.3 else (),
+        api_keys=some_keys(dice) if dice.random() < 0.3 else (),
     )
 
 
-def some_route(dice: random.Random, *, wild: bool) -> ModelRoute:
+def some_keys(dice: random.Random) -> tuple[ApiKey, ...]:
+    """Two or three."""
+    names = ("1", "2", "3")[: dice.choice((2, 3))]
+    weights = {name: dice.choice((1.0, 1.0, 4.0)) for name in names}
+    return tuple(ApiKey(name=n, key=Secret(f"secret-{n}"), weight=w) for n, w in weights.items())
+
+
+def some_regions(dice: random.Random) -> tuple[Region, ...]:
+    """One to three, of which the first can be used."""
+    return tuple(
+        Region(
+            name=name,
+            weight=dice.choice((1.0, 1.0, 4.0)),
+            endpoint=f"https://{name}.example",
+            api_key=Secret("secret"),
+            api_keys=some_keys(dice) if dice.random() < 0.3 else (),
+            unavailable="it lacks a key" if name != "eu" and dice.random() < 0.2 else None,
+        )
+        for name in REGIONS[: dice.choice((1, 2, 3))]
+    )
+
+
+def addresses(provider: Provider) -> list[str]:
+    """What a target may call it or one of its regions."""
+    return [provider.name, *(f"{provider.name}@{region.name}" for region in provider.regions)]
+
+
+def some_route(dice: random.Random, names: Sequence[str], *, wild: bool) -> ModelRoute:
     sizes = [dice.choice((1, 1, 2, 3)) for _ in range(dice.choice((1, 2, 3)))]
     groups: list[tuple[TargetRef, ...]] = []
     for size in sizes:
-        refs = [some_target(dice, wild=wild) for _ in range(size)]
-        groups.append((*refs, TargetRef(provider=dice.choice(NAMES), model="m1")))
+        refs = [some_target(dice, names, wild=wild) for _ in range(size)]
+        groups.append((*refs, TargetRef(provider=dice.choice(names), model="m1")))
     return ModelRoute(
         groups=tuple(groups) if dice.random() < 0.9 else (groups[0][:1],),
         strategy=dice.choice(tuple(Strategy)),
@@ -151,14 +192,14 @@ def some_route(dice: random.Random, *, wild: bool) -> ModelRoute:
     )
 
 
-def some_target(dice: random.Random, *, wild: bool) -> TargetRef:
+def some_target(dice: random.Random, names: Sequence[str], *, wild: bool) -> TargetRef:
     said: dict[str, dict[str, Scalar]] = {"set": {}, "default": {}, "cap": {}}
     for block in said:
         if dice.random() < 0.15:
             said[block]["max_tokens"] = dice.choice((40, 90, 400))
     caps = {name: most for name, most in said["cap"].items() if isinstance(most, int)}
     return TargetRef(
-        provider=dice.choice(NAMES),
+        provider=dice.choice(names),
         model="*" if wild and dice.random() < 0.5 else dice.choice(MODELS),
         weight=dice.choice((1.0, 1.0, 1.0, 0.0, 3.0)),
         when=dice.choice((*CONDITIONS, "", "", "", "")),
@@ -197,7 +238,8 @@ def some_request(dice: random.Random, call: str) -> Request:
 
 def disturb(dice: random.Random, world: World) -> None:
     for _ in range(dice.choice((0, 1, 4))):
-        key = f"{dice.choice(NAMES)}/{dice.choice(MODELS)}"
+        ways = ways_to(world.settings.providers[dice.choice(NAMES)])
+        key = f"{dice.choice(ways or ['a'])}/{dice.choice(MODELS)}"
         match dice.choice(("fine", "fails", "fails", "cools", "busy")):
             case "fine":
                 world.ended(key, seconds=dice.random(), tokens=dice.randrange(100))
@@ -210,6 +252,21 @@ def disturb(dice: random.Random, world: World) -> None:
 
 
 # --- the rules, once more
+
+
+def ways_to(provider: Provider, only: str = "") -> list[str]:
+    """How it can be reached, or one of its regions, each with each of its keys."""
+    if provider.unavailable is not None:
+        return []
+    name, regions = provider.name, provider.regions
+    if not regions:
+        return [f"{name}#{key.name}" for key in provider.api_keys] or [name]
+    found: list[str] = []
+    for region in regions:
+        if region.unavailable is None and only in ("", region.name):
+            place = f"{name}@{region.name}"
+            found += [f"{place}#{key.name}" for key in region.api_keys] or [place]
+    return found
 
 
 @dataclass
@@ -234,15 +291,23 @@ class Rules:
             return any(ref.weight != 1.0 for ref in route.groups[group])
         return route.strategy in (Strategy.WEIGHTED, Strategy.STICKY)
 
-    def there(self, place: int) -> bool:
+    def provider(self, place: int) -> Provider:
+        name = self.placed[place][0].provider.partition("@")[0]
+        return self.world.settings.providers[name]
+
+    def ways(self, place: int) -> list[str]:
         ref, group = self.placed[place]
-        gone = self.world.settings.providers[ref.provider].unavailable
-        return not gone and not (ref.weight == 0.0 and self.drawn(group))
+        if ref.weight == 0.0 and self.drawn(group):
+            return []
+        return ways_to(self.provider(place), ref.provider.partition("@")[2])
+
+    @property
+    def options(self) -> list[Option]:
+        """All that could be asked, if nothing spoke against it."""
+        return [(place, way) for place in range(len(self.placed)) for way in self.ways(place)]
 
     def can(self, place: int) -> Capabilities:
-        ref = self.placed[place][0]
-        said = self.world.settings.providers[ref.provider].capabilities
-        return said[self.name_there(place)]
+        return self.provider(place).capabilities[self.name_there(place)]
 
     def name_there(self, place: int) -> str:
         ref = self.placed[place][0]
@@ -253,9 +318,7 @@ class Rules:
         made = fit(chat, self.placed[place][0])
         assert isinstance(made, Chat)
         output = made.sampling.max_tokens or 0
-        schemas = any(
-            self.can(p).json_schema is not False for p in range(len(self.placed)) if self.there(p)
-        )
+        schemas = any(self.can(p).json_schema is not False for p, _ in self.options)
         return (
             (bool(chat.tools) and can.tools is False)
             or (self.request.images and can.vision is False)
@@ -267,22 +330,28 @@ class Rules:
     def meant(self, place: int) -> bool:
         return CONDITIONS[self.placed[place][0].when](self.request)
 
-    def rests(self, place: int) -> bool:
-        key = f"{self.placed[place][0].provider}/{self.name_there(place)}"
-        return self.world.health.standing(key).state in (State.OPEN, State.COOLING)
+    def key(self, option: Option) -> str:
+        place, way = option
+        return f"{way}/{self.name_there(place)}"
+
+    def rests(self, option: Option) -> bool:
+        state = self.world.health.standing(self.key(option)).state
+        return state in (State.OPEN, State.COOLING)
 
     @property
     def settled(self) -> bool:
         """One target, nothing to choose: it is asked, whatever there is to say about it."""
-        there = [place for place in range(len(self.placed)) if self.there(place)]
+        options = self.options
         again = self.model.retry.same > 0 and self.model.retry.attempts > 1
-        return len(there) == 1 and not self.placed[there[0]][0].when and not again
+        return len(options) == 1 and not self.placed[options[0][0]][0].when and not again
 
-    def eligible(self) -> list[int]:
-        there = [place for place in range(len(self.placed)) if self.there(place)]
+    def eligible(self) -> list[Option]:
+        options = self.options
         if self.settled:
-            return there
-        return [p for p in there if self.meant(p) and not self.lacks(p) and not self.rests(p)]
+            return options
+        return [
+            o for o in options if self.meant(o[0]) and not self.lacks(o[0]) and not self.rests(o)
+        ]
 
 
 def check(dice: random.Random, world: World, request: Request) -> None:
@@ -302,15 +371,13 @@ def check(dice: random.Random, world: World, request: Request) -> None:
     assert world.plan(request.chat, **more) == made
     assert request.caller.may_use(request.chat.model or "auto")
     allowed(rules, made)
-    places = ordered(rules, made)
-    explained(rules, told.candidates, places)
+    explained(rules, told.candidates, ordered(rules, made))
     walked(dice, world, made)
 
 
 def refused(rules: Rules, error: GatewayError) -> None:
     request = rules.request
-    places = range(len(rules.placed))
-    there = [place for place in places if rules.there(place)]
+    there = list(dict.fromkeys(place for place, _ in rules.options))
     if not there:
         assert isinstance(error, Overloaded)
     elif not request.caller.may_use(request.chat.model or "auto"):
@@ -346,49 +413,80 @@ def allowed(rules: Rules, made: Plan) -> None:
         before = one
 
 
-def ordered(rules: Rules, made: Plan) -> Sequence[int]:
-    """The places of the plan's targets, in order, once each."""
+def ordered(rules: Rules, made: Plan) -> Sequence[Option]:
+    """The plan's targets, in order, once each."""
     eligible = rules.eligible()
     refs = {id(ref): place for place, (ref, _) in enumerate(rules.placed)}
-    distinct = list(dict.fromkeys(id(one.ref) for one in made.targets))
-    places = [refs[one] for one in distinct]
-    assert set(places) <= set(eligible), "a struck target is asked"
-    assert len(places) == min(len(eligible), rules.model.most), "and none is forgotten"
+    chosen: list[Option] = list(
+        dict.fromkeys((refs[id(one.ref)], one.key.partition("/")[0]) for one in made.targets)
+    )
+    assert set(chosen) <= set(eligible), "a struck target is asked"
+    assert len(chosen) == min(len(eligible), rules.model.most), "and none is forgotten"
     for one in made.targets:
         assert one.target.model == rules.name_there(refs[id(one.ref)])
-    groups = [rules.placed[place][1] for place in places]
+    groups = [rules.placed[place][1] for place, _ in chosen]
     assert groups == sorted(groups), "groups come in order"
-    passed = [place for place in eligible if rules.placed[place][1] < groups[-1]]
-    assert set(passed) <= set(places), "a group is used up before the next"
-    strategy = rules.model.route.strategy
+    left = set(eligible) - set(chosen)
+    first, last = chosen[0][0], chosen[-1][0]
+    early = {place for place, _ in left if rules.placed[place][1] < groups[-1]}
+    assert early <= {first}, (
+        "a group is used up before the next, but the last attempt is left to it"
+    )
+    if len(chosen) > 1 and last == first:
+        assert {place for place, _ in left} <= {first}, "one target takes every attempt"
     for group in set(groups):
-        within = [place for place in places if rules.placed[place][1] == group]
-        if strategy is Strategy.ORDER and not rules.drawn(group):
-            assert within == sorted(within)
-        if strategy is Strategy.LEAST_COST:
-            known = rules.world.settings.providers
-            costs = [known[rules.placed[p][0].provider].cost_per_token or 1.0 for p in within]
-            assert costs == sorted(costs)
-        if strategy is Strategy.LEAST_BUSY:
-            keys = [f"{rules.placed[p][0].provider}/{rules.name_there(p)}" for p in within]
-            busy = [rules.world.health.busy(key) for key in keys]
-            assert busy == sorted(busy)
-    return places
+        within(rules, group, [option for option in chosen if rules.placed[option[0]][1] == group])
+    return chosen
 
 
-def explained(rules: Rules, candidates: Sequence[Candidate], places: Sequence[int]) -> None:
+def within(rules: Rules, group: int, chosen: Sequence[Option]) -> None:
+    """The order in a group."""
+    strategy = rules.model.route.strategy
+    places = [place for place, _ in chosen]
+    if strategy not in MEASURED:
+        together = [
+            place for place, before in zip(places, [None, *places], strict=False) if place != before
+        ]
+        assert len(together) == len(set(places)), "the ways to one target come together"
+        for place in set(places):
+            regions_first(rules, place, [way for at, way in chosen if at == place])
+    if strategy is Strategy.ORDER and not rules.drawn(group):
+        assert places == sorted(places)
+    if strategy is Strategy.LEAST_COST:
+        costs = [rules.provider(place).cost_per_token or 1.0 for place in places]
+        assert costs == sorted(costs)
+    size = sum(rules.placed[place][1] == group for place, _ in rules.options)
+    if strategy is Strategy.LEAST_BUSY and size <= LOOKED_AT:
+        busy = [rules.world.health.busy(rules.key(option)) for option in chosen]
+        assert busy == sorted(busy)
+
+
+def regions_first(rules: Rules, place: int, ways: Sequence[str]) -> None:
+    """No region is asked with a second key while another one has not been asked."""
+    every = rules.ways(place)
+    if any(rules.rests((place, way)) for way in every):
+        return
+    regions = [way.partition("#")[0] for way in ways]
+    different = len({way.partition("#")[0] for way in every})
+    assert len(set(regions)) == min(different, len(regions))
+
+
+def explained(rules: Rules, candidates: Sequence[Candidate], chosen: Sequence[Option]) -> None:
     eligible = rules.eligible()
-    assert len(candidates) == len(rules.placed)
+    rows = [(p, way) for p in range(len(rules.placed)) for way in rules.ways(p) or [""]]
+    assert len(candidates) == len(rows)
     if rules.settled:
         assert [bool(one.attempts) for one in candidates].count(True) == 1
         return
-    for place, one in enumerate(candidates):
-        assert (one.struck is None) is (place in places)
-        assert bool(one.attempts) is (place in places)
+    for row, one in zip(rows, candidates, strict=True):
+        assert (one.struck is None) is (row in chosen)
+        assert bool(one.attempts) is (row in chosen)
+        if row[1]:
+            names = f"@{one.region}" * bool(one.region) + f"#{one.key_name}" * bool(one.key_name)
+            assert f"{one.provider}{names}" == row[1]
         if one.struck is not None:
-            assert (one.struck == "struck:attempts") is (place in eligible)
-    first = [candidates[place] for place in places]
-    numbers = [one.attempts[0] for one in first]
+            assert (one.struck == "struck:attempts") is (row in eligible)
+    numbers = [candidates[rows.index(option)].attempts[0] for option in chosen]
     assert numbers == sorted(numbers)
     assert numbers[0] == 1
 

@@ -81,9 +81,8 @@ class World:
     ) -> World:
         """One model of these groups, whose providers are as many as it takes."""
         route = ModelRoute(groups=tuple(map(tuple, groups)), **more)
-        known = {ref.provider: provider(ref.provider) for ref in route.targets} | {
-            **(providers or {})
-        }
+        names = [ref.provider.partition("@")[0] for ref in route.targets]
+        known = {name: provider(name) for name in names} | {**(providers or {})}
         return World(Settings(providers=known, models={name: route}, routing=routing or Routing()))
 
     def asked(

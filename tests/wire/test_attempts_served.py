@@ -181,7 +181,7 @@ async def test_a_failover(served: Served) -> None:
     assert common.clear_route_cache
     assert b'"m"' in common.body_mutation.body
     length = str(len(common.body_mutation.body))
-    assert metadata(sent, "sluice.plan") == {"length": length}
+    assert metadata(sent, "sluice.plan") == {"length": length, "whole": "1"}
     assert cluster_of(sent) == "provider-a"
     gone = await told(first, reply(529))
     assert gone.immediate_response.status.code == 503

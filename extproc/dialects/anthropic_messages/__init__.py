@@ -93,6 +93,7 @@ class AnthropicMessages:
             "x-should-retry",
         }
     )
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         match head.operation or "messages":

@@ -95,6 +95,7 @@ class BedrockConverse:
     reply_headers: ClassVar[frozenset[str]] = frozenset(
         {"content-type", "retry-after", "x-amzn-bedrock-*", "x-amzn-errortype"}
     )
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         match head.operation or _MODEL:

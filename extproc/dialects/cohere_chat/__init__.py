@@ -100,6 +100,7 @@ class CohereChat:
     request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset({"traceparent", "tracestate"})
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type", "retry-after"})
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         match head.operation or CHAT:

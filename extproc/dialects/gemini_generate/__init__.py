@@ -95,6 +95,7 @@ class Gemini:
     reply_headers: ClassVar[frozenset[str]] = frozenset(
         {"content-type", "retry-after", "server-timing"}
     )
+    key_refusals: ClassVar[frozenset[int]] = frozenset({400})  # API_KEY_INVALID
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         match head.operation or _METHOD:

@@ -109,6 +109,7 @@ class OpenAIChat:
             "x-should-retry",
         }
     )
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         match head.operation or _CHAT:

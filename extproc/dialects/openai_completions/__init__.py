@@ -55,6 +55,7 @@ class OpenAICompletions:
     request_id_header: ClassVar[str] = CHAT.request_id_header
     request_headers: ClassVar[frozenset[str]] = CHAT.request_headers
     reply_headers: ClassVar[frozenset[str]] = CHAT.reply_headers
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         return parse_completion(head.headers, body)

@@ -70,6 +70,7 @@ class OpenAIResponses:
     request_id_header: ClassVar[str] = CHAT.request_id_header
     request_headers: ClassVar[frozenset[str]] = CHAT.request_headers
     reply_headers: ClassVar[frozenset[str]] = CHAT.reply_headers
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         match head.operation or _CREATE:

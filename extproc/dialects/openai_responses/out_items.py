@@ -8,6 +8,7 @@ whole reply it makes none.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TypeAlias
 
 import orjson
@@ -66,7 +67,7 @@ def _prefix(kind: str, members: Object) -> bytes:
     return b'event: %b\ndata: %b,"sequence_number":' % (kind.encode(), head)
 
 
-class Item:
+class Item(ABC):
     """What all items have in common."""
 
     __slots__ = ("index", "shape", "status", "wire")
@@ -91,8 +92,9 @@ class Item:
                 {"output_index": self.index, "item": self.json()},
             )
 
+    @abstractmethod
     def json(self, *, began: bool = False) -> Object:
-        raise NotImplementedError
+        """As it is now; `began`: as it was before anything was said."""
 
     def other(self, event: Object) -> None:
         """An event as this dialect's provider sent it, if its type can stand in a line."""

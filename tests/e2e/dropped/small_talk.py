@@ -133,6 +133,7 @@ class SmallTalk:
     request_id_header: ClassVar[str] = ""
     request_headers: ClassVar[frozenset[str]] = frozenset()
     reply_headers: ClassVar[frozenset[str]] = frozenset({"content-type"})
+    key_refusals: ClassVar[frozenset[int]] = frozenset()
 
     def parse_request(self, head: RequestHead, body: bytes) -> Request:
         x = read.read_object(body)
