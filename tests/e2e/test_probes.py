@@ -25,7 +25,7 @@ from tests.e2e.relay import Relay
 
 OUT_WITHIN = 10.0
 """seconds, with what a configuration says that asks for nothing but the exchange"""
-BACK_WITHIN = 10.0
+BACK_WITHIN = 30.0
 PROBES = "sluice_probes_total"
 COUNTED = ("sluice_requests_total", "sluice_attempts_total", "sluice_tokens_total")
 
@@ -135,7 +135,7 @@ def test_one_that_does_not_answer_is_out_on_all_workers_without_a_client(
             workers.add(line["part"])
         return workers == {"worker-1", "worker-2"}
 
-    eventually(struck, 5.0, "both workers to know")
+    eventually(struck, 20.0, "both workers to know")
 
     # it stays out for as long as it fails, and no client's call is spent on it
     seen = place.probed(result)
@@ -144,7 +144,7 @@ def test_one_that_does_not_answer_is_out_on_all_workers_without_a_client(
 
     place.well()
     eventually(
-        lambda: place.ask().headers["x-sluice-provider"] == "a", 5.0, "a to answer clients again"
+        lambda: place.ask().headers["x-sluice-provider"] == "a", 20.0, "a to answer clients again"
     )
 
 
