@@ -2,8 +2,9 @@
 
 Looks every few seconds, off the path of any exchange, in two ways. A probe is a
 TCP connection to the provider's own host, closed at once: it carries no byte and no
-credential, and is left out behind a proxy and where `probe: false` says so. Where it asks
-for exchanges, what those found takes its place (`probing.py`). And our own numbers tell how exchanges went, which is all there is where no probe is made.
+credential, and is left out behind a proxy and where `probe: false` says so. Where `probe:`
+asks for exchanges, what those found takes its place (`probing.py`). And our own numbers tell
+how exchanges went, which is all there is where no probe is made.
 One whose every target the workers leave alone is unavailable too, for as long.
 """
 

@@ -75,7 +75,7 @@ def _table(name: str, limits: Limits, particular: list[Node]) -> Node:
         "request_headers_to_remove": ["x-forwarded-proto"],
         "routes": [
             *particular,
-            # what comes through the hop has a limit on each attempt's silence (`attempts`)
+            # what goes to the hop has the limit on silence for each of its attempts
             *flowing(limits, hop, to_hop),
             {"match": {"prefix": "/", "headers": [to_hop]}, "route": hop},
             # a stream may last as long as it speaks; silence is what ends it

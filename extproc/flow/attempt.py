@@ -17,6 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from extproc.config.names import AGAIN_HEADER, FLOW_BUFFERS
+from extproc.flow.cuts import silent
 from extproc.flow.failures import VIA_UPSTREAM, Notes, in_body, is_content, of_error
 from extproc.flow.messages import Continue, ResponseBody, ResponseHead
 from extproc.flow.reply import Returning, network_error
@@ -204,10 +205,7 @@ class Attempt:
             return self._late()
         if self._course.late:
             assert self.notes is not None
-            self.error = Timeout(
-                f"Provider {self.notes.to.target.provider} did not answer in time.",
-                origin=Origin.NETWORK,
-            )
+            self.error = silent(self.notes.to.target.provider, begun=False)
             self._over()
             self._course.given_up(self, Failure.TIMEOUT)
             return End(self.error)

@@ -26,9 +26,9 @@ _MOST_WHY = 32
 class Record:
     """Times are seconds on the exchange's clock. `model` is a configured name, `asked` the client's;
     `dropped` is what the provider's language could not carry, in the client's words; `why` holds
-    the codes of what led to the target. `shadow` is the call that this one is a copy of; `probe`: it is
-    nobody's but the gateway's own. `tried` has
-    the attempts that somebody watched, each once. `price` is what `usage` is paid at; None: not known.
+    the codes of what led to the target. `shadow` is the call that this one is a copy of; `probe`:
+    it is nobody's but the gateway's own. `tried` has the attempts that somebody watched, each
+    once. `price` is what `usage` is paid at; None: not known.
 
     `outcome` begins as ABORTED: only an ending that was seen changes it.
     """

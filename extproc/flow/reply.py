@@ -13,6 +13,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from extproc.config.names import COUNT_HEADER
+from extproc.flow.cuts import broke, silent
 from extproc.flow.estimate import estimated
 from extproc.flow.failures import VIA_UPSTREAM, Notes
 from extproc.flow.messages import (
@@ -36,7 +37,7 @@ from extproc.model.dialect import (
     ReplyHead,
 )
 from extproc.model.embed import Count, Opaque, Routed
-from extproc.model.errors import GatewayError, Origin, Overloaded, Timeout, TooLarge, UpstreamBad
+from extproc.model.errors import GatewayError, Origin, Overloaded, TooLarge, UpstreamBad
 from extproc.model.ports import Clock
 from extproc.model.reply import Event, Failed, Finished, Started, Usage, Used
 from extproc.routing.backend import Planned
@@ -464,7 +465,7 @@ def header_safe(text: str) -> str:
 def network_error(status: int, details: str, provider: str) -> GatewayError:
     """Envoy answered in the provider's place: say what happened to the attempt."""
     if status == 504 or "timeout" in details:
-        return Timeout(f"Provider {provider} did not answer in time.", origin=Origin.NETWORK)
+        return silent(provider, begun=False)
     if "payload_too_large" in details:
         return TooLarge(
             f"Written for provider {provider} the request is larger than this gateway sends."
@@ -481,8 +482,4 @@ def network_error(status: int, details: str, provider: str) -> GatewayError:
             code="provider_unreachable",
             origin=Origin.NETWORK,
         )
-    return UpstreamBad(
-        f"The connection to provider {provider} broke before it answered.",
-        code="connection_lost",
-        origin=Origin.NETWORK,
-    )
+    return broke(provider, begun=False)
